@@ -1,0 +1,130 @@
+//! The few members of `params` that a broker decides on.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::Json;
+
+/// What a broker reads of a request's params. A member that matters for routing and comes twice is an error.
+#[derive(Debug, Default, Deserialize)]
+pub struct Params<'a> {
+    /// Tool or prompt name.
+    #[serde(borrow, default)]
+    pub name: Option<Cow<'a, str>>,
+    /// Resource URI.
+    #[serde(borrow, default)]
+    pub uri: Option<Cow<'a, str>>,
+    /// Position in a list.
+    #[serde(borrow, default)]
+    pub cursor: Option<Cow<'a, str>>,
+    /// What is being completed.
+    #[serde(borrow, default, rename = "ref")]
+    pub reference: Option<CompletionRef<'a>>,
+    /// The filter of `subscriptions/listen`.
+    #[serde(default)]
+    pub notifications: Option<SubscriptionFilter>,
+    /// Level of `logging/setLevel`.
+    #[serde(borrow, default)]
+    pub level: Option<Cow<'a, str>>,
+    /// Tool arguments, unread.
+    #[serde(borrow, default)]
+    pub arguments: Option<&'a RawValue>,
+    /// Metadata of the request.
+    #[serde(borrow, default, rename = "_meta")]
+    pub meta: Meta<'a>,
+}
+
+/// What a broker reads of `_meta`.
+#[derive(Debug, Default, Deserialize)]
+pub struct Meta<'a> {
+    /// Protocol version of the request.
+    #[serde(borrow, default, rename = "io.modelcontextprotocol/protocolVersion")]
+    pub protocol_version: Option<Cow<'a, str>>,
+    /// What the client can do, unread.
+    #[serde(borrow, default, rename = "io.modelcontextprotocol/clientCapabilities")]
+    pub client_capabilities: Option<&'a RawValue>,
+    /// Who the client says it is, unread.
+    #[serde(borrow, default, rename = "io.modelcontextprotocol/clientInfo")]
+    pub client_info: Option<&'a RawValue>,
+    /// Least severe log message that the client wants.
+    #[serde(borrow, default, rename = "io.modelcontextprotocol/logLevel")]
+    pub log_level: Option<Cow<'a, str>>,
+    /// Token for progress notifications, unread.
+    #[serde(borrow, default, rename = "progressToken")]
+    pub progress_token: Option<&'a RawValue>,
+    /// W3C trace context.
+    #[serde(borrow, default)]
+    pub traceparent: Option<Cow<'a, str>>,
+    /// W3C trace state.
+    #[serde(borrow, default)]
+    pub tracestate: Option<Cow<'a, str>>,
+    /// W3C baggage.
+    #[serde(borrow, default)]
+    pub baggage: Option<Cow<'a, str>>,
+}
+
+/// The `ref` of `completion/complete`.
+#[derive(Debug, Deserialize)]
+pub struct CompletionRef<'a> {
+    /// `ref/prompt` or `ref/resource`.
+    #[serde(borrow, rename = "type")]
+    pub kind: Cow<'a, str>,
+    /// Prompt name.
+    #[serde(borrow, default)]
+    pub name: Option<Cow<'a, str>>,
+    /// Resource or template URI.
+    #[serde(borrow, default)]
+    pub uri: Option<Cow<'a, str>>,
+}
+
+/// The filter of `subscriptions/listen` (2026-07-28, basic/patterns/subscriptions, "Notification Filter").
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SubscriptionFilter {
+    /// Wants changes of the tools.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tools_list_changed: bool,
+    /// Wants changes of the prompts.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub prompts_list_changed: bool,
+    /// Wants changes of the resources.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub resources_list_changed: bool,
+    /// Wants updates of these resources.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub resource_subscriptions: Vec<String>,
+}
+
+impl<'a> Params<'a> {
+    /// Reads params; absent params are empty ones. The error text is safe to send to the peer.
+    pub fn read(params: Option<&'a Json>) -> Result<Self, String> {
+        match params {
+            None => Ok(Self::default()),
+            Some(json) => json.read().map_err(|error| format!("invalid params: {error}")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn routing_members_must_not_come_twice() {
+        let check = |text: &'static str, expected: Result<Option<&str>, &str>| {
+            let json = Json::from_trusted(text);
+            match (Params::read(Some(&json)), expected) {
+                (Ok(params), Ok(name)) => assert_eq!(params.name.as_deref(), name),
+                (Err(error), Err(part)) => assert!(error.contains(part), "{error}"),
+                (got, expected) => panic!("{text}: {got:?}, expected {expected:?}"),
+            }
+        };
+        check(r#"{"name":"a","other":1,"other":2}"#, Ok(Some("a")));
+        check(r#"{"name":"a","n\u0061me":"b"}"#, Err("duplicate field `name`"));
+        check(r#"{"_meta":{"traceparent":"a","traceparent":"b"}}"#, Err("duplicate field `traceparent`"));
+        check(r#"{"name":7}"#, Err("invalid type"));
+        check("{}", Ok(None));
+    }
+}
