@@ -1,1 +1,30 @@
-//! stub
+//! The nouns of the broker, and the traits at the seams between its rooms.
+//!
+//! Inside the broker there is one form of everything: MCP 2026-07-28, one request, zero or more notifications, one
+//! outcome. The docs of each trait are its laws; an implementation that breaks one is a bug in the implementation.
+
+mod backbone;
+mod call;
+mod error;
+mod id;
+mod inventory;
+mod principal;
+mod reply;
+mod server;
+mod store;
+mod trace;
+mod upstream;
+
+pub use backbone::{
+    Address, Backbone, BusHandler, BusMessage, BusReply, BusRequest, Frame, Publication, ServeGuard, ServeOn, Topic,
+};
+pub use call::{Call, ClientFacts, Dispatch, EdgeTransport};
+pub use error::{Error, ErrorKind, Origin, Result, Retry};
+pub use id::{InvalidId, NodeId, ServerId, Tenant};
+pub use inventory::{Inventory, ListKind, Listing, ListingEntry, ServerEntry};
+pub use principal::Principal;
+pub use reply::{Event, Outcome, Reply};
+pub use server::{EraChoice, Health, HttpTarget, ServerFacts, ServerSpec, ServerState, StdioTarget, Target};
+pub use store::{Store, StoreError, Write};
+pub use trace::{InvalidTraceparent, TraceContext};
+pub use upstream::{Connected, Connector, Notice, Upstream, UpstreamCall};

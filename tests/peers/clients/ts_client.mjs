@@ -24,6 +24,7 @@ const RESOURCE_UPDATED = "notifications/resources/updated";
 const options = readArguments(process.argv.slice(2));
 const notifications = [];
 const waiters = new Set();
+let negotiatedVersion = null;
 let client;
 try {
     client = await connect(options);
@@ -82,6 +83,12 @@ async function connect({ modern, url, command, token, caps, timeoutMs }) {
     const transport = url
         ? new sdk.StreamableHTTPClientTransport(new URL(url), { requestInit: { headers } })
         : new sdk.StdioClientTransport({ command: command[0], args: command.slice(1), env: process.env });
+    // sdk 1.x tells the negotiated version only to the transport, and the stdio one does not ask for it.
+    const tell = transport.setProtocolVersion?.bind(transport);
+    transport.setProtocolVersion = (version) => {
+        negotiatedVersion = version;
+        tell?.(version);
+    };
     await client.connect(transport, { timeout: timeoutMs });
     return client;
 }
@@ -114,7 +121,7 @@ function answerServerRequests(client, caps, key) {
 function describeServer() {
     return {
         era: options.modern ? "modern" : "legacy",
-        protocolVersion: options.modern ? client.getNegotiatedProtocolVersion() : client.transport?._protocolVersion ?? null,
+        protocolVersion: negotiatedVersion,
         serverInfo: client.getServerVersion() ?? null,
         capabilities: client.getServerCapabilities() ?? null,
         instructions: client.getInstructions() ?? null,

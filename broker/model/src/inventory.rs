@@ -1,0 +1,145 @@
+//! Everything that every known server offers, at one moment.
+
+use std::{sync::Arc, time::Duration};
+
+use serde::{Deserialize, Serialize};
+use spanwire_mcp::{Json, Method};
+
+use crate::{Health, NodeId, ServerFacts, ServerId};
+
+/// The four lists of MCP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ListKind {
+    /// `tools/list`.
+    Tools,
+    /// `prompts/list`.
+    Prompts,
+    /// `resources/list`.
+    Resources,
+    /// `resources/templates/list`.
+    Templates,
+}
+
+impl ListKind {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Tools, Self::Prompts, Self::Resources, Self::Templates];
+
+    /// The method that lists the kind.
+    pub fn method(self) -> Method {
+        match self {
+            Self::Tools => Method::ToolsList,
+            Self::Prompts => Method::PromptsList,
+            Self::Resources => Method::ResourcesList,
+            Self::Templates => Method::ResourceTemplatesList,
+        }
+    }
+
+    /// The member of the result that holds the entries.
+    pub fn member(self) -> &'static str {
+        match self {
+            Self::Tools => "tools",
+            Self::Prompts => "prompts",
+            Self::Resources => "resources",
+            Self::Templates => "resourceTemplates",
+        }
+    }
+
+    /// The member of an entry that names it.
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::Tools | Self::Prompts => "name",
+            Self::Resources => "uri",
+            Self::Templates => "uriTemplate",
+        }
+    }
+
+    /// The capability that a server declares for the kind.
+    pub fn capability(self) -> &'static str {
+        match self {
+            Self::Tools => "tools",
+            Self::Prompts => "prompts",
+            Self::Resources | Self::Templates => "resources",
+        }
+    }
+}
+
+/// One entry of a list, as the server sent it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListingEntry {
+    /// The server's own name or URI: the value of [`ListKind::key`].
+    pub name: Arc<str>,
+    /// The whole entry, byte for byte.
+    pub json: Json,
+}
+
+/// Everything one server lists.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listing {
+    /// Tools in the server's order.
+    pub tools: Vec<ListingEntry>,
+    /// Prompts in the server's order.
+    pub prompts: Vec<ListingEntry>,
+    /// Resources in the server's order.
+    pub resources: Vec<ListingEntry>,
+    /// Resource templates in the server's order.
+    pub templates: Vec<ListingEntry>,
+    /// How long the lists may be cached: the smallest that the server gave.
+    pub ttl_ms: u64,
+    /// True when the server called any of them private.
+    pub private: bool,
+}
+
+impl Listing {
+    /// The entries of a kind.
+    pub fn of(&self, kind: ListKind) -> &Vec<ListingEntry> {
+        match kind {
+            ListKind::Tools => &self.tools,
+            ListKind::Prompts => &self.prompts,
+            ListKind::Resources => &self.resources,
+            ListKind::Templates => &self.templates,
+        }
+    }
+
+    /// The entries of a kind, to be filled.
+    pub fn of_mut(&mut self, kind: ListKind) -> &mut Vec<ListingEntry> {
+        match kind {
+            ListKind::Tools => &mut self.tools,
+            ListKind::Prompts => &mut self.prompts,
+            ListKind::Resources => &mut self.resources,
+            ListKind::Templates => &mut self.templates,
+        }
+    }
+}
+
+/// One server on one node.
+#[derive(Debug, Clone)]
+pub struct ServerEntry {
+    /// Its id. The same id on two nodes means two replicas of one server.
+    pub id: ServerId,
+    /// The node that it is attached to.
+    pub node: NodeId,
+    /// True when that is this node.
+    pub local: bool,
+    /// How it is reached, in a few words without secrets: `stdio`, `http`.
+    pub transport: Arc<str>,
+    /// What it said of itself; `None` until it was connected once.
+    pub facts: Option<Arc<ServerFacts>>,
+    /// What it lists; the last known listing when it is down.
+    pub listing: Arc<Listing>,
+    /// How it is.
+    pub health: Health,
+    /// Longest that one call may take, where the server has a limit of its own.
+    pub call_timeout: Option<Duration>,
+}
+
+/// All servers known to this node, its own and its peers', ordered by id and then node. Immutable.
+#[derive(Debug, Clone, Default)]
+pub struct Inventory {
+    /// Counts up with every change.
+    pub version: u64,
+    /// The servers.
+    pub servers: Vec<Arc<ServerEntry>>,
+    /// Nodes that are alive, this one included.
+    pub nodes: Vec<NodeId>,
+}

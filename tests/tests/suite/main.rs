@@ -1,0 +1,10 @@
+//! All end-to-end tests in one binary: one link, one harness (`spanwire_tests`).
+
+mod backbone;
+mod cli;
+mod edge;
+mod faults;
+mod federation;
+mod layers;
+mod tracing;
+mod upstream;
