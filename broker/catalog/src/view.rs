@@ -52,6 +52,8 @@ pub struct Exposed {
     pub(crate) index: usize,
     /// The entry as it is listed, with the name of this view.
     pub json: Json,
+    /// Changes when `json` changes.
+    fingerprint: u64,
 }
 
 /// One list of a view.
@@ -59,7 +61,6 @@ pub struct Exposed {
 pub struct Section {
     entries: Vec<Exposed>,
     by_name: HashMap<Arc<str>, usize>,
-    fingerprint: u64,
 }
 
 /// A server in a view, with its replicas.
@@ -169,7 +170,9 @@ impl View {
                     if let Some(name) = rename(kind, &entry.name, &canonical) {
                         let json = listed_as(kind, &entry.json, &entry.name, &name, is_stale);
                         let own_name = entry.name.clone();
-                        section.push(Exposed { name, canonical, own_name, server: member.id.clone(), index, json });
+                        let fingerprint = hash(json.as_bytes());
+                        let server = member.id.clone();
+                        section.push(Exposed { name, canonical, own_name, server, index, json, fingerprint });
                     }
                 }
             }
@@ -251,9 +254,6 @@ impl Section {
         // A name that is taken keeps its first owner; only a configured rename can get here.
         if let Entry::Vacant(slot) = self.by_name.entry(exposed.name.clone()) {
             slot.insert(self.entries.len());
-            let mut hasher = DefaultHasher::new();
-            (self.fingerprint, exposed.json.as_bytes()).hash(&mut hasher);
-            self.fingerprint = hasher.finish();
             self.entries.push(exposed);
         }
     }
@@ -263,9 +263,11 @@ impl Section {
         &self.entries
     }
 
-    /// Changes when what is listed changes.
-    pub fn fingerprint(&self) -> u64 {
-        self.fingerprint
+    /// Changes when what the caller may see changes.
+    pub fn fingerprint(&self, allowed: impl Fn(&Exposed) -> bool) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.entries.iter().filter(|entry| allowed(entry)).for_each(|entry| entry.fingerprint.hash(&mut hasher));
+        hasher.finish()
     }
 
     /// One page of the entries that the caller may see.
@@ -280,6 +282,12 @@ impl Section {
     ) -> Result<Page<'_>, InvalidCursor> {
         page::cut(&self.entries, cursor, page_size, allowed)
     }
+}
+
+fn hash(bytes: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    bytes.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// The entry with its name in the view, byte for byte the server's where nothing is renamed.

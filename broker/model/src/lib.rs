@@ -27,6 +27,6 @@ pub use principal::Principal;
 pub use reply::{Event, Outcome, Reply};
 pub use route::{Object, Place, Route};
 pub use server::{EraChoice, Health, HttpTarget, ServerFacts, ServerSpec, ServerState, StdioTarget, Target};
-pub use store::{Store, StoreError, Write};
+pub use store::{Pair, Store, StoreError, Write};
 pub use trace::{InvalidTraceparent, TraceContext};
 pub use upstream::{Connected, Connector, Notice, Upstream, UpstreamCall};

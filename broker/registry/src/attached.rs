@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use spanwire_model::{Error, ErrorKind, Result, ServerId, Upstream};
+use spanwire_model::{Error, ErrorKind, Result, ServerFacts, ServerId, Upstream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// A server that is attached to this node and can be called.
@@ -17,9 +17,13 @@ pub struct Attached {
     pub id: ServerId,
     /// The connection.
     pub upstream: Arc<dyn Upstream>,
+    /// What it said of itself.
+    pub facts: Arc<ServerFacts>,
+    /// How it is reached.
+    pub transport: Arc<str>,
     /// Longest that one call may take.
     pub call_timeout: Option<Duration>,
-    gate: Arc<Gate>,
+    pub(crate) gate: Arc<Gate>,
 }
 
 /// Bounds what one server has in flight and waiting, over all its restarts.
@@ -47,15 +51,6 @@ impl Gate {
 }
 
 impl Attached {
-    pub(crate) fn new(
-        id: ServerId,
-        upstream: Arc<dyn Upstream>,
-        call_timeout: Option<Duration>,
-        gate: Arc<Gate>,
-    ) -> Self {
-        Self { id, upstream, call_timeout, gate }
-    }
-
     /// Waits for the right to have one more call in flight. The caller bounds the time.
     ///
     /// # Errors

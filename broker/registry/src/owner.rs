@@ -171,12 +171,13 @@ impl Owner {
         let target = books::target_digest(&spec);
         let known_era = self.eras.get(&spec.id).filter(|known| known.target == target).map(|known| known.era());
         let max_in_flight = spec.max_in_flight.unwrap_or(self.config.max_in_flight);
+        let transport: Arc<str> = match &spec.target {
+            Target::Stdio(_) => "stdio".into(),
+            Target::Http(_) => "http".into(),
+        };
         let local = Local {
             target,
-            transport: match &spec.target {
-                Target::Stdio(_) => "stdio".into(),
-                Target::Http(_) => "http".into(),
-            },
+            transport: transport.clone(),
             call_timeout_ms: spec.call_timeout_ms,
             report: Report {
                 generation: self.generation,
@@ -198,6 +199,7 @@ impl Owner {
             cancel,
             known_era,
             gate: Arc::new(Gate::new(max_in_flight, self.config.max_waiting)),
+            transport,
             spec,
         };
         self.handle.tasks().spawn(supervisor.run());

@@ -44,6 +44,7 @@ pub(crate) struct Supervisor {
     pub(crate) cancel: CancellationToken,
     pub(crate) known_era: Option<Era>,
     pub(crate) gate: Arc<Gate>,
+    pub(crate) transport: Arc<str>,
 }
 
 /// How a connection ended.
@@ -116,8 +117,14 @@ impl Supervisor {
             self.known_era = Some(facts.era());
             self.handle.tell(Command::EraFound { id: self.spec.id.clone(), era: facts.era() }).await;
         }
-        let timeout_ms = self.spec.call_timeout_ms.map(Duration::from_millis);
-        let attached = Arc::new(Attached::new(self.spec.id.clone(), upstream.clone(), timeout_ms, self.gate.clone()));
+        let attached = Arc::new(Attached {
+            id: self.spec.id.clone(),
+            upstream: upstream.clone(),
+            facts: facts.clone(),
+            transport: self.transport.clone(),
+            call_timeout: self.spec.call_timeout_ms.map(Duration::from_millis),
+            gate: self.gate.clone(),
+        });
         let mut lists = Lists::default();
         let mut changed: Vec<ListKind> = ListKind::ALL.to_vec();
         let end = loop {

@@ -6,7 +6,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use spanwire_model::{Store, StoreError, Write};
+use spanwire_model::{Pair, Store, StoreError, Write};
 
 /// Keeps everything in memory.
 #[derive(Debug, Default)]
@@ -36,7 +36,7 @@ impl Store for MemoryStore {
         Ok(self.map().get(key).cloned())
     }
 
-    fn scan(&self, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+    fn scan(&self, prefix: &[u8]) -> Result<Vec<Pair>, StoreError> {
         let map = self.map();
         let from = map.range(prefix.to_vec()..).take_while(|(key, _)| key.starts_with(prefix));
         Ok(from.map(|(key, value)| (key.clone(), value.clone())).collect())

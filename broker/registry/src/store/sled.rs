@@ -8,7 +8,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use spanwire_model::{Store, StoreError, Write};
+use spanwire_model::{Pair, Store, StoreError, Write};
 use tokio::sync::{mpsc, oneshot};
 
 /// Batches waiting for the writer thread.
@@ -70,7 +70,7 @@ impl Store for SledStore {
         Ok(value.map(|value| value.to_vec()))
     }
 
-    fn scan(&self, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+    fn scan(&self, prefix: &[u8]) -> Result<Vec<Pair>, StoreError> {
         self.db
             .scan_prefix(prefix)
             .map(|item| item.map(|(key, value)| (key.to_vec(), value.to_vec())))
