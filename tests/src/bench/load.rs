@@ -38,15 +38,19 @@ pub(super) struct Sample {
     pub(super) elapsed: Duration,
     /// In nanoseconds, of the right answers.
     pub(super) latency: Histogram<u64>,
+    start: Instant,
 }
 
 impl Sample {
-    fn empty() -> anyhow::Result<Self> {
+    /// Starts now.
+    fn start() -> anyhow::Result<Self> {
         let latency = Histogram::new_with_bounds(SHORTEST_LATENCY_NS, LONGEST_LATENCY_NS, 3)?;
-        Ok(Self { calls: 0, errors: 0, first_error: None, elapsed: Duration::ZERO, latency })
+        let start = Instant::now();
+        Ok(Self { calls: 0, errors: 0, first_error: None, elapsed: Duration::ZERO, latency, start })
     }
 
     fn record(&mut self, outcome: anyhow::Result<()>, latency: Duration) {
+        self.elapsed = self.start.elapsed();
         match outcome {
             Ok(()) => {
                 self.calls += 1;
@@ -63,15 +67,20 @@ impl Sample {
         self.calls += other.calls;
         self.errors += other.errors;
         self.first_error = self.first_error.take().or(other.first_error);
+        self.elapsed = self.elapsed.max(other.elapsed);
         // Both have the same bounds.
         let _ = self.latency.add(&other.latency);
     }
 }
 
 /// Each client calls, waits for the answer and calls again, until the time is over.
-pub(super) async fn closed(clients: &mut Vec<Client>, payload: &Arc<Payload>, duration: Duration) -> anyhow::Result<Sample> {
-    let empty = Sample::empty()?;
-    let start = Instant::now();
+pub(super) async fn closed(
+    clients: &mut Vec<Client>,
+    payload: &Arc<Payload>,
+    duration: Duration,
+) -> anyhow::Result<Sample> {
+    let empty = Sample::start()?;
+    let start = empty.start;
     let quota = MAX_CALLS / clients.len().max(1) as u64;
     let mut tasks = JoinSet::new();
     for mut client in clients.drain(..) {
@@ -87,7 +96,7 @@ pub(super) async fn closed(clients: &mut Vec<Client>, payload: &Arc<Payload>, du
             (client, sample)
         });
     }
-    Ok(gather(tasks, empty, clients, start).await)
+    Ok(gather(tasks, empty, clients).await)
 }
 
 /// Calls are due at a fixed rate for the given time; whichever client is free takes the next one.
@@ -97,10 +106,10 @@ pub(super) async fn open(
     per_second: u32,
     duration: Duration,
 ) -> anyhow::Result<Sample> {
-    let empty = Sample::empty()?;
     let interval = Duration::from_secs(1) / per_second.max(1);
     let total = u64::try_from(duration.as_nanos() / interval.as_nanos().max(1)).unwrap_or(MAX_CALLS).min(MAX_CALLS);
-    let start = Instant::now();
+    let empty = Sample::start()?;
+    let start = empty.start;
     let due_at = move |number: u64| start + interval.saturating_mul(u32::try_from(number).unwrap_or(u32::MAX));
     let give_up = tokio::time::Instant::from_std(due_at(total) + GRACE);
 
@@ -130,7 +139,7 @@ pub(super) async fn open(
     }
     let workers = tasks.len() as u64;
     let pacer = tokio::task::spawn_blocking(move || pace(&due, total, workers, due_at));
-    let mut sample = gather(tasks, empty, clients, start).await;
+    let mut sample = gather(tasks, empty, clients).await;
     // The pacer only sleeps until the last call is due, and that time is over.
     let _ = pacer.await;
     let seen = sample.calls + sample.errors;
@@ -173,12 +182,7 @@ async fn carry_on(client: &mut Client, sample: &mut Sample, outcome: anyhow::Res
     }
 }
 
-async fn gather(
-    mut tasks: JoinSet<(Client, Sample)>,
-    mut sum: Sample,
-    clients: &mut Vec<Client>,
-    start: Instant,
-) -> Sample {
+async fn gather(mut tasks: JoinSet<(Client, Sample)>, mut sum: Sample, clients: &mut Vec<Client>) -> Sample {
     while let Some(joined) = tasks.join_next().await {
         match joined {
             Ok((client, sample)) => {
@@ -188,7 +192,6 @@ async fn gather(
             Err(error) => sum.record(Err(error.into()), Duration::ZERO),
         }
     }
-    sum.elapsed = start.elapsed();
     sum
 }
 

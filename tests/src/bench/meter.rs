@@ -24,7 +24,8 @@ impl Usage {
             fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))
         };
         let cpu_seconds = cpu_seconds(&read("stat")?).with_context(|| format!("/proc/{pid}/stat has no times"))?;
-        let resident_kib = resident_kib(&read("status")?).with_context(|| format!("/proc/{pid}/status has no VmRSS"))?;
+        let resident_kib =
+            resident_kib(&read("status")?).with_context(|| format!("/proc/{pid}/status has no VmRSS"))?;
         Ok(Self { cpu_seconds, resident_kib })
     }
 }
@@ -32,10 +33,7 @@ impl Usage {
 impl std::ops::Add for Usage {
     type Output = Self;
     fn add(self, other: Self) -> Self {
-        Self {
-            cpu_seconds: self.cpu_seconds + other.cpu_seconds,
-            resident_kib: self.resident_kib + other.resident_kib,
-        }
+        Self { cpu_seconds: self.cpu_seconds + other.cpu_seconds, resident_kib: self.resident_kib + other.resident_kib }
     }
 }
 

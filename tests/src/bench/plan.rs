@@ -172,9 +172,7 @@ impl Profile {
         let mut cells = Vec::new();
         for era in [Era::Modern, Era::Legacy] {
             for payload_bytes in PAYLOADS_BYTES {
-                cells.extend(
-                    CONCURRENCIES.map(|workers| Cell { era, payload_bytes, load: Load::Closed { workers } }),
-                );
+                cells.extend(CONCURRENCIES.map(|workers| Cell { era, payload_bytes, load: Load::Closed { workers } }));
             }
         }
         let open = |&per_second: &u32| Cell {
