@@ -51,7 +51,10 @@ fn agrees(json: &Json) {
     if text.starts_with('[') {
         let items: Vec<&RawValue> = serde_json::from_str(text).expect("Json::parse took it");
         let cut: Vec<Json> = json.elements().collect();
-        assert_eq!(cut.iter().map(Json::as_str).collect::<Vec<_>>(), items.iter().map(|raw| raw.get()).collect::<Vec<_>>());
+        assert_eq!(
+            cut.iter().map(Json::as_str).collect::<Vec<_>>(),
+            items.iter().map(|raw| raw.get()).collect::<Vec<_>>()
+        );
     } else {
         assert_eq!(json.elements().count(), 0);
     }
