@@ -1,1 +1,4 @@
-//! stub
+//! The harness of the end-to-end tests, and the benchmark.
+
+pub mod bench;
+pub mod rust_server;
