@@ -104,12 +104,12 @@ pub async fn connect(
     let upstream: Arc<dyn Upstream> = match facts.era() {
         Era::Modern => {
             tokio::spawn(watch_lists(line.clone(), facts.clone(), board, stop));
-            Arc::new(Modern { line, stop: stop_guard })
+            Arc::new(Modern { line, _stop: stop_guard })
         }
         Era::Legacy => {
             let (watchers, on) = (listeners.clone(), line.clone());
             tokio::spawn(async move { watchers.run(on, stop).await });
-            Arc::new(Legacy { line, facts: facts.clone(), level, listeners, stop: stop_guard })
+            Arc::new(Legacy { line, facts: facts.clone(), level, listeners, _stop: stop_guard })
         }
     };
     Ok(Connected { upstream, facts, notices })

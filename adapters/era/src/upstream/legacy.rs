@@ -43,7 +43,7 @@ pub(super) struct Legacy {
     pub facts: ServerFacts,
     pub level: Arc<Level>,
     pub listeners: Arc<Listeners>,
-    pub stop: DropGuard,
+    pub _stop: DropGuard,
 }
 
 /// What a call's params say that is not for the server.

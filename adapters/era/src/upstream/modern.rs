@@ -23,7 +23,7 @@ const REOPEN_LONGEST: Duration = Duration::from_secs(60);
 /// A modern server.
 pub(super) struct Modern {
     pub line: Arc<Line>,
-    pub stop: DropGuard,
+    pub _stop: DropGuard,
 }
 
 #[async_trait]
