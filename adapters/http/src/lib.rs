@@ -1,1 +1,3 @@
-//! stub
+//! MCP over Streamable HTTP.
+
+pub mod client;
