@@ -1,1 +1,3 @@
-//! stub
+//! The harness of the end-to-end tests.
+
+pub mod nats;
