@@ -1,2 +1,5 @@
-//! stub
+//! The binary `spanwire`.
+mod config;
+mod import;
+mod suggest;
 fn main() {}
