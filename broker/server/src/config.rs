@@ -20,13 +20,17 @@ mod secret;
 mod sections;
 mod server;
 
-pub(crate) use access::{Prefix, PrincipalTable, View};
+#[allow(unused_imports, reason = "read by the composition root")]
+pub(crate) use access::Prefix;
+pub(crate) use access::{PrincipalTable, View};
 pub(crate) use error::{ConfigError, Problem};
-pub(crate) use interpolate::{Lookup, from_environment, interpolate};
-pub(crate) use load::{Overrides, Source, parse};
+pub(crate) use interpolate::{Lookup, from_environment};
+pub(crate) use load::{LoadError, Overrides, Source, parse};
 pub(crate) use paths::{TOKEN_FILE, default_config_path, default_data_dir, hostname_id};
 pub(crate) use secret::Secret;
-pub(crate) use sections::{Catalog, Limits, Listen, LogFormat, Nats, OtlpProtocol, StaleEntries, Telemetry};
+pub(crate) use sections::{Catalog, Limits, Listen, Nats, Telemetry};
+#[allow(unused_imports, reason = "read by the composition root")]
+pub(crate) use sections::{LogFormat, OtlpProtocol, StaleEntries};
 pub(crate) use server::{Era, ServerTable};
 
 /// The configuration of one Spanwire node.

@@ -18,7 +18,7 @@ mod jsonc;
 mod placeholder;
 mod write;
 
-pub(crate) use write::{IntoError, add_to_file, server_toml};
+pub(crate) use write::{IntoError, add_to_file};
 
 /// Largest file in bytes.
 const MAX_FILE_BYTES: u64 = 4 * 1024 * 1024;

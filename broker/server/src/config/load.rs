@@ -73,10 +73,12 @@ impl Source {
         config.listen.grpc = overrides.grpc.unwrap_or(config.listen.grpc);
         config.telemetry.otlp_endpoint = overrides.otlp_endpoint.or(config.telemetry.otlp_endpoint.take());
         if let Some(url) = overrides.nats_url {
-            match &mut config.nats {
-                Some(nats) => nats.url = url,
-                None => config.nats = Some(Nats::at(url)),
-            }
+            let named = Nats::at(url);
+            let nats = config.nats.get_or_insert_with(|| named.clone());
+            nats.url = named.url;
+            nats.user = named.user.or(nats.user.take());
+            nats.password = named.password.or(nats.password.take());
+            nats.token = named.token.or(nats.token.take());
         }
         let Some(path) = overrides.mcp_json else { return Ok(Vec::new()) };
         let mut imported = crate::import::read(&path)?;

@@ -2,7 +2,11 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use super::{interpolate::VariableError, paths::node_id_from, *};
+use super::{
+    interpolate::{VariableError, interpolate},
+    paths::node_id_from,
+    *,
+};
 
 fn lookup(name: &str) -> Option<String> {
     match name {

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::*;
+use super::{write::server_toml, *};
 use crate::config;
 
 fn folder() -> PathBuf {
