@@ -128,8 +128,8 @@ impl OtlpConfig {
         Self { endpoint: endpoint.into(), protocol, headers: BTreeMap::new(), timeout: Self::TIMEOUT }
     }
 
-    /// What the standard variables ask for: `OTEL_EXPORTER_OTLP_ENDPOINT`, `_PROTOCOL`, `_HEADERS`, `_TIMEOUT` and
-    /// their `_TRACES_` forms, which win. `None` without an endpoint, with `OTEL_SDK_DISABLED=true` or with
+    /// What the standard variables ask for: `OTEL_EXPORTER_OTLP_ENDPOINT`, `_PROTOCOL`, `_HEADERS`, `_TIMEOUT`,
+    /// `_INSECURE` (gRPC without a scheme) and their `_TRACES_` forms, which win. `None` without an endpoint, with `OTEL_SDK_DISABLED=true` or with
     /// `OTEL_TRACES_EXPORTER=none` (OTLP exporter specification, "Configuration Options").
     pub fn from_env() -> Result<Option<Self>, ConfigError> {
         Self::from_variables(|name| std::env::var(name).ok())
@@ -158,6 +158,10 @@ impl OtlpConfig {
         let general = endpoint_variable == "OTEL_EXPORTER_OTLP_ENDPOINT";
         let endpoint = match protocol {
             OtlpProtocol::HttpProtobuf if general => format!("{}/v1/traces", endpoint.trim_end_matches('/')),
+            OtlpProtocol::Grpc if !endpoint.contains("://") => {
+                let insecure = either("INSECURE").is_some_and(|(_, value)| value.eq_ignore_ascii_case("true"));
+                format!("{}://{endpoint}", if insecure { "http" } else { "https" })
+            }
             OtlpProtocol::HttpProtobuf | OtlpProtocol::Grpc => endpoint,
         };
         let headers = either("HEADERS").map(|(variable, list)| read_headers(variable, &list)).transpose()?;

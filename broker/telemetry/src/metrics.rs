@@ -213,8 +213,12 @@ impl Metrics {
         self.spans[result as usize].inc_by(count as u64);
     }
 
-    pub(crate) fn span_queued(&self, change: i64) {
-        self.queue.inc_by(change);
+    pub(crate) fn span_queued(&self) {
+        self.queue.inc();
+    }
+
+    pub(crate) fn span_unqueued(&self, count: usize) {
+        self.queue.dec_by(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
     pub(crate) fn export_succeeded(&self) {
@@ -227,10 +231,8 @@ fn observe(series: &Series<Latency, 5>, labels: CallLabels<'_>, duration: Durati
     let exemplar = trace
         .filter(|trace| trace.sampled)
         .map(|trace| [("trace_id", trace.trace_id_hex()), ("span_id", format!("{:016x}", trace.span_id))]);
-    let method = match Method::from(labels.method) {
-        Method::Other(_) => names::OTHER,
-        _ => labels.method,
-    };
+    let unknown = matches!(Method::from(labels.method), Method::Other(_));
+    let method = if unknown { names::OTHER } else { labels.method };
     let values = [
         method,
         labels.tool.unwrap_or_default(),

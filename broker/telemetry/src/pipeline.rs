@@ -11,7 +11,7 @@ use opentelemetry_otlp::SpanExporter;
 use opentelemetry_sdk::trace::SpanExporter as _;
 use tokio::{
     sync::{mpsc, watch},
-    time::{Instant, MissedTickBehavior, interval, timeout, timeout_at},
+    time::{Instant, MissedTickBehavior, interval, sleep, timeout, timeout_at},
 };
 
 use crate::{
@@ -22,6 +22,9 @@ use crate::{
 
 /// Most spans of one export.
 const BATCH: usize = 512;
+/// How long the task sleeps after it took spans in, so that a busy node's calls do not wake it for each span. Also how
+/// much later than its end a span is seen in the ring.
+const GATHER: Duration = Duration::from_millis(10);
 /// Longest that a span waits for its batch to fill.
 const BATCH_DELAY: Duration = Duration::from_secs(1);
 /// How often failures and drops are logged.
@@ -49,8 +52,11 @@ pub(crate) struct Export {
     warning: Warning,
 }
 
-/// A batch on its way: how many spans, and what became of them.
-type Sending = Pin<Box<dyn Future<Output = (usize, Result<(), String>)> + Send>>;
+/// A batch on its way.
+struct Sending {
+    count: usize,
+    result: Pin<Box<dyn Future<Output = Result<(), String>> + Send>>,
+}
 
 #[derive(Default)]
 struct Warning {
@@ -64,23 +70,29 @@ impl Pipeline {
         let mut records = Vec::with_capacity(BATCH);
         let mut tick = interval(BATCH_DELAY);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut asleep = false;
+        let nap = sleep(GATHER);
+        tokio::pin!(nap);
         loop {
             tokio::select! {
                 _ = self.stop.changed() => break,
-                taken = self.intake.recv_many(&mut records, BATCH) => {
+                taken = self.intake.recv_many(&mut records, BATCH), if !asleep => {
                     if taken == 0 {
                         break;
                     }
                     records.drain(..).for_each(|record| self.take(record));
                     self.send_when(|backlog| backlog >= BATCH);
+                    asleep = taken < BATCH;
+                    nap.as_mut().reset(Instant::now() + GATHER);
                 }
+                () = &mut nap, if asleep => asleep = false,
                 (count, result) = sent(&mut self.export) => {
                     self.finished(count, result);
                     self.send_when(|backlog| backlog >= BATCH);
                 }
                 _ = tick.tick() => {
                     self.send_when(|backlog| backlog > 0);
-                    self.warn("");
+                    self.warn(None);
                 }
             }
         }
@@ -92,10 +104,10 @@ impl Pipeline {
         let record = Arc::new(record);
         self.ring.push(Arc::clone(&record));
         match &mut self.export {
-            None => self.metrics.span_queued(-1),
+            None => self.metrics.span_unqueued(1),
             Some(export) if export.backlog.len() < export.max_backlog => export.backlog.push_back(record),
             Some(_) => {
-                self.metrics.span_queued(-1);
+                self.metrics.span_unqueued(1);
                 self.metrics.spans_done(SpanResult::DroppedQueue, 1);
             }
         }
@@ -107,7 +119,7 @@ impl Pipeline {
             && enough(export.backlog.len())
         {
             let count = export.start();
-            self.metrics.span_queued(-count);
+            self.metrics.span_unqueued(count);
         }
     }
 
@@ -119,12 +131,12 @@ impl Pipeline {
             }
             Err(error) => {
                 self.metrics.spans_done(SpanResult::Failed, count);
-                self.warn(&error);
+                self.warn(Some(&error));
             }
         }
     }
 
-    fn warn(&mut self, error: &str) {
+    fn warn(&mut self, error: Option<&str>) {
         let (failed, dropped) = (self.metrics.spans(SpanResult::Failed), self.metrics.spans(SpanResult::DroppedQueue));
         if let Some(export) = &mut self.export {
             export.warning.give(failed, dropped, error);
@@ -138,25 +150,26 @@ impl Pipeline {
         while let Some(record) = self.intake.recv().await {
             self.take(record);
         }
-        let mut lost = 0;
         while let Some(export) = &mut self.export {
             if export.sending.is_none() {
                 if export.backlog.is_empty() {
                     break;
                 }
                 let count = export.start();
-                self.metrics.span_queued(-count);
-                lost = usize::try_from(count).unwrap_or(0);
+                self.metrics.span_unqueued(count);
             }
             let Ok((count, result)) = timeout_at(deadline, sent(&mut self.export)).await else {
                 break;
             };
-            lost = 0;
             self.finished(count, result);
         }
         if let Some(export) = self.export.take() {
-            self.metrics.span_queued(-i64::try_from(export.backlog.len()).unwrap_or(0));
-            self.metrics.spans_done(SpanResult::LostAtShutdown, lost + export.backlog.len());
+            let lost = export.backlog.len() + export.sending.map_or(0, |sending| sending.count);
+            self.metrics.span_unqueued(export.backlog.len());
+            self.metrics.spans_done(SpanResult::LostAtShutdown, lost);
+            if lost > 0 {
+                tracing::warn!(lost, "spans were not exported before the end");
+            }
         }
     }
 }
@@ -174,36 +187,33 @@ impl Export {
     }
 
     /// Sends the oldest batch off, and says how many spans that were.
-    fn start(&mut self) -> i64 {
+    fn start(&mut self) -> usize {
         let count = self.backlog.len().min(BATCH);
         let batch: Vec<_> = self.backlog.drain(..count).collect();
         let (exporter, limit) = (Arc::clone(&self.exporter), self.limit);
-        self.sending = Some(Box::pin(async move {
+        let result = Box::pin(async move {
             let batch: Vec<_> = batch.iter().map(|record| otlp::span_data(record)).collect();
-            let result = match timeout(limit, exporter.export(batch)).await {
+            match timeout(limit, exporter.export(batch)).await {
                 Ok(result) => result.map_err(|error| error.to_string()),
                 Err(_) => Err("timed out".into()),
-            };
-            (count, result)
-        }));
-        i64::try_from(count).unwrap_or(0)
+            }
+        });
+        self.sending = Some(Sending { count, result });
+        count
     }
 }
 
 /// Waits for the batch that is on its way; for ever when there is none.
 async fn sent(export: &mut Option<Export>) -> (usize, Result<(), String>) {
-    let Some(sending) = export.as_mut().and_then(|export| export.sending.as_mut()) else {
-        return pending().await;
-    };
-    let result = sending.await;
-    if let Some(export) = export {
-        export.sending = None;
-    }
-    result
+    let Some(Export { sending, .. }) = export else { return pending().await };
+    let Some(Sending { count, result }) = sending else { return pending().await };
+    let done = (*count, result.await);
+    *sending = None;
+    done
 }
 
 impl Warning {
-    fn give(&mut self, failed: u64, dropped: u64, error: &str) {
+    fn give(&mut self, failed: u64, dropped: u64, error: Option<&str>) {
         let new = (failed - self.failed_before, dropped - self.dropped_before);
         if new == (0, 0) || self.last.is_some_and(|last| last.elapsed() < WARN_EVERY) {
             return;

@@ -111,6 +111,13 @@ impl SpanRecord {
         self.parent_span_id.is_none() || self.remote_parent
     }
 
+    /// About how much memory it takes.
+    pub(crate) fn about_bytes(&self) -> usize {
+        let texts = self.attributes.iter().filter_map(|(_, value)| value.as_text()).map(str::len).sum::<usize>();
+        let pairs = self.attributes.capacity() * size_of::<(Cow<'static, str>, Value)>();
+        size_of::<Self>() + pairs + texts + self.name.len() + self.error.as_deref().map_or(0, str::len)
+    }
+
     pub(crate) fn set(&mut self, key: impl Into<Cow<'static, str>>, value: Value) {
         let (key, value) = (key.into(), value.cut());
         if let Some((_, old)) = self.attributes.iter_mut().find(|(name, _)| *name == key) {

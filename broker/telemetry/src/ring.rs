@@ -53,18 +53,24 @@ pub struct TraceSummary {
 #[derive(Debug, Default)]
 struct State {
     traces: HashMap<u128, Trace>,
+    /// Oldest first.
     order: VecDeque<u128>,
+    bytes: usize,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Trace {
     spans: Vec<Arc<SpanRecord>>,
+    /// How many more ended than are kept.
     beyond: usize,
+    bytes: usize,
 }
 
 impl Ring {
     /// Most spans kept of one trace; further ones are only counted.
     pub const MAX_SPANS: usize = 256;
+    /// About how much memory the ring takes at most; the oldest trace goes first here, too.
+    pub const MAX_BYTES: usize = 64 << 20;
     /// How many summaries a slow follower may be behind.
     pub const FOLLOW_QUEUE: usize = 256;
 
@@ -80,11 +86,12 @@ impl Ring {
     /// The newest traces that pass, newest first.
     pub fn recent(&self, limit: usize, filter: &TraceFilter) -> Vec<TraceSummary> {
         let text = filter.text.as_deref().map(str::to_lowercase).filter(|text| !text.is_empty());
-        let state = self.lock();
-        let newest = state.order.iter().rev().filter_map(|id| state.traces.get(id));
-        newest
+        let ids: Vec<u128> = self.lock().order.iter().rev().copied().collect();
+        // One trace at a time is copied out, as references: a search must not hold up those who end spans.
+        ids.iter()
+            .filter_map(|id| self.lock().traces.get(id).cloned())
             .filter(|trace| text.as_deref().is_none_or(|text| trace.contains(text)))
-            .filter_map(Trace::summary)
+            .filter_map(|trace| trace.summary())
             .filter(|summary| !filter.errors_only || summary.error.is_some())
             .filter(|summary| {
                 filter.min_duration.is_none_or(|min| u128::from(summary.duration_nanos) >= min.as_nanos())
@@ -120,23 +127,34 @@ impl Ring {
         let mut state = self.lock();
         let id = record.trace_id;
         if !state.traces.contains_key(&id) {
-            while state.order.len() >= self.max_traces {
-                let oldest = state.order.pop_front()?;
-                state.traces.remove(&oldest);
-            }
             state.order.push_back(id);
         }
         let trace = state.traces.entry(id).or_default();
         if trace.spans.len() < Self::MAX_SPANS {
+            let bytes = record.about_bytes();
+            trace.bytes += bytes;
             trace.spans.push(record);
+            state.bytes += bytes;
         } else {
             trace.beyond += 1;
         }
+        state.shrink(self.max_traces);
+        let trace = state.traces.get(&id)?;
         summarise.then(|| trace.summary()).flatten()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Drops the oldest traces until the rest fits; the newest stays.
+    fn shrink(&mut self, max_traces: usize) {
+        while self.order.len() > 1 && (self.order.len() > max_traces || self.bytes > Ring::MAX_BYTES) {
+            let oldest = self.order.pop_front().and_then(|id| self.traces.remove(&id));
+            self.bytes -= oldest.map_or(0, |trace| trace.bytes);
+        }
     }
 }
 

@@ -52,7 +52,9 @@ impl Telemetry {
         let resource = otlp::resource(&config);
         let export = match &config.otlp {
             // Attempts and the pauses between them end after the time-out; one last attempt may begin just before.
-            Some(to) => Some(Export::new(otlp::exporter(to, &resource)?, to.timeout * 2, config.queue_spans)),
+            Some(to) => {
+                Some(Export::new(otlp::exporter(to, &resource)?, to.timeout.saturating_mul(2), config.queue_spans))
+            }
             None => None,
         };
         let metrics = Arc::new(Metrics::new(config.max_series));
@@ -103,10 +105,12 @@ impl Telemetry {
     pub async fn shutdown(&self, within: Duration) {
         let Some(task) = &self.inner.task else { return };
         let running = task.running.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(running) = running else { return };
+        let Some(mut running) = running else { return };
         task.stop.send_replace(Some(Instant::now() + within));
         // The task keeps the deadline on its own; the margin is for a runtime that is busy.
-        let _ = timeout(within + STOP_MARGIN, running).await;
+        if timeout(within.saturating_add(STOP_MARGIN), &mut running).await.is_err() {
+            running.abort();
+        }
     }
 
     pub(crate) fn task(&self) -> Option<&Task> {

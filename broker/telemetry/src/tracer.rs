@@ -134,13 +134,13 @@ const ATTRIBUTES: usize = 16;
 impl Intake {
     /// Never waits.
     pub(crate) fn push(&self, record: SpanRecord) {
-        self.metrics.span_queued(1);
+        self.metrics.span_queued();
         let result = match self.queue.try_send(record) {
             Ok(()) => return,
             Err(TrySendError::Full(_)) => SpanResult::DroppedQueue,
             Err(TrySendError::Closed(_)) => SpanResult::LostAtShutdown,
         };
-        self.metrics.span_queued(-1);
+        self.metrics.span_unqueued(1);
         self.metrics.spans_done(result, 1);
     }
 }
@@ -256,10 +256,7 @@ impl Drop for Span {
 /// The `error.type` of a failure, for spans and metrics: the code when a server answered with it, otherwise the name
 /// of the kind.
 pub fn error_type(error: &Error) -> Cow<'static, str> {
-    match error.kind {
-        ErrorKind::Server => error.json_rpc_code().to_string().into(),
-        _ => error.kind_name().into(),
-    }
+    if error.kind == ErrorKind::Server { error.json_rpc_code().to_string().into() } else { error.kind_name().into() }
 }
 
 /// Nanoseconds of the Unix epoch; 0 for a clock before it.

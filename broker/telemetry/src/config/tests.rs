@@ -24,6 +24,11 @@ fn standard_variables() {
     assert_eq!((grpc.endpoint.as_str(), grpc.protocol), ("http://a:4318/", OtlpProtocol::Grpc));
     assert_eq!(grpc.timeout, Duration::from_millis(250));
 
+    let bare = [("OTEL_EXPORTER_OTLP_ENDPOINT", "a:4317"), ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")];
+    assert_eq!(read(&bare).unwrap().unwrap().endpoint, "https://a:4317");
+    let insecure = [bare[0], bare[1], ("OTEL_EXPORTER_OTLP_INSECURE", "true")];
+    assert_eq!(read(&insecure).unwrap().unwrap().endpoint, "http://a:4317");
+
     for bad in [("PROTOCOL", "http/json"), ("HEADERS", "secret"), ("TIMEOUT", "soon")] {
         let name = format!("OTEL_EXPORTER_OTLP_{}", bad.0);
         let error = read(&[general, (&name, bad.1)]).unwrap_err().to_string();

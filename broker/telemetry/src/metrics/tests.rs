@@ -40,10 +40,8 @@ fn names_and_labels(text: &str) -> String {
             let sample = line.split(" # ").next().unwrap();
             let name = sample.split(['{', ' ']).next().unwrap();
             let labels = sample.split_once('{').map_or("", |(_, rest)| rest.split_once('}').unwrap().0);
-            let labels = found.entry(name.to_owned()).or_default().extend(
-                labels.split(',').filter(|l| !l.is_empty()).map(|label| label.split('=').next().unwrap().to_owned()),
-            );
-            labels
+            let labels = labels.split(',').filter_map(|label| label.split_once('=')).map(|(key, _)| key.to_owned());
+            found.entry(name.to_owned()).or_default().extend(labels);
         }
     }
     let line = |(name, labels): (&String, &BTreeSet<String>)| {

@@ -16,6 +16,7 @@ use opentelemetry_sdk::{
     trace::{SpanData, SpanEvents, SpanExporter as _, SpanLinks},
 };
 use tonic::{
+    codegen::http::Uri,
     metadata::{AsciiMetadataKey, AsciiMetadataValue, MetadataMap},
     transport::{Channel, ClientTlsConfig, Endpoint},
 };
@@ -57,7 +58,7 @@ pub(crate) fn exporter(config: &OtlpConfig, resource: &Resource) -> Result<SpanE
             .with_timeout(config.timeout)
             .with_endpoint(traces_url(&config.endpoint, &uri))
             .with_headers(headers(config)?)
-            .with_http_client(http_client(config.timeout)?)
+            .with_http_client(http_client(config.timeout, &uri)?)
             .build()
             .map_err(failed)?,
     };
@@ -65,23 +66,22 @@ pub(crate) fn exporter(config: &OtlpConfig, resource: &Resource) -> Result<SpanE
     Ok(exporter)
 }
 
-fn http_uri(endpoint: &str) -> Result<tonic::codegen::http::Uri, ConfigError> {
-    let uri =
-        tonic::codegen::http::Uri::from_str(endpoint).map_err(|error| ConfigError::Endpoint(error.to_string()))?;
+fn http_uri(endpoint: &str) -> Result<Uri, ConfigError> {
+    let uri = Uri::from_str(endpoint).map_err(|error| ConfigError::Endpoint(error.to_string()))?;
     match (uri.scheme_str(), uri.host()) {
         (Some("http" | "https"), Some(_)) => Ok(uri),
         _ => Err(ConfigError::Endpoint("use http://host:port or https://host:port".into())),
     }
 }
 
-fn traces_url(endpoint: &str, uri: &tonic::codegen::http::Uri) -> String {
+fn traces_url(endpoint: &str, uri: &Uri) -> String {
     match uri.path() {
         "" | "/" => format!("{}{TRACES_PATH}", endpoint.trim_end_matches('/')),
         _ => endpoint.to_owned(),
     }
 }
 
-fn channel(config: &OtlpConfig, uri: &tonic::codegen::http::Uri) -> Result<Channel, ConfigError> {
+fn channel(config: &OtlpConfig, uri: &Uri) -> Result<Channel, ConfigError> {
     let endpoint = Endpoint::from(uri.clone()).timeout(config.timeout).connect_timeout(config.timeout);
     let endpoint = if uri.scheme_str() == Some("https") {
         let tls = ClientTlsConfig::new().with_enabled_roots();
@@ -92,13 +92,16 @@ fn channel(config: &OtlpConfig, uri: &tonic::codegen::http::Uri) -> Result<Chann
     Ok(endpoint.connect_lazy())
 }
 
-fn http_client(timeout: Duration) -> Result<reqwest::Client, ConfigError> {
+fn http_client(timeout: Duration, uri: &Uri) -> Result<reqwest::Client, ConfigError> {
     if rustls::crypto::CryptoProvider::get_default().is_none() {
         // The client would panic.
         return Err(ConfigError::NoTlsProvider);
     }
-    let client = reqwest::Client::builder().timeout(timeout).build();
-    client.map_err(|error| ConfigError::Exporter(error.without_url().to_string()))
+    let client = reqwest::Client::builder().timeout(timeout).redirect(reqwest::redirect::Policy::none());
+    // Without TLS, a machine without root certificates will do.
+    let plain = uri.scheme_str() == Some("http");
+    let client = if plain { client.tls_certs_only(std::iter::empty()) } else { client };
+    client.build().map_err(|error| ConfigError::Exporter(error.without_url().to_string()))
 }
 
 fn metadata(config: &OtlpConfig) -> Result<MetadataMap, ConfigError> {

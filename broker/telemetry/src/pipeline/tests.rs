@@ -108,6 +108,8 @@ async fn a_silent_collector_cannot_hold_up_the_end() {
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     let telemetry = Telemetry::start(config(&endpoint, OtlpProtocol::Grpc)).unwrap();
     (0..700).for_each(|_| telemetry.tracer().start(SpanKind::Server, "x", None).end());
+    // A connection means that the first batch is on its way.
+    let _silent = tokio::time::timeout(GENEROUS, listener.accept()).await.unwrap().unwrap();
     let began = std::time::Instant::now();
     telemetry.shutdown(Duration::from_millis(100)).await;
     assert!(began.elapsed() < Duration::from_secs(5));

@@ -42,6 +42,19 @@ fn a_trace_keeps_so_many_spans_and_counts_all() {
 }
 
 #[test]
+fn large_traces_go_sooner() {
+    let ring = Ring::new(1000);
+    let large = |id| SpanRecord { error: Some("x".repeat(Ring::MAX_BYTES / 4)), ..span(id, 1, None, SpanKind::Server) };
+    (1..=10).for_each(|id| ring.push(large(id).into()));
+    let ids: Vec<_> = ring.recent(10, &TraceFilter::default()).iter().map(|trace| trace.trace_id).collect();
+    assert_eq!(ids, [10, 9, 8]);
+    (0..5).for_each(|_| ring.push(large(11).into()));
+    assert_eq!(ring.recent(10, &TraceFilter::default()).len(), 1);
+    ring.push(span(12, 1, None, SpanKind::Server).into());
+    assert_eq!(ring.recent(10, &TraceFilter::default())[0].trace_id, 12);
+}
+
+#[test]
 fn a_summary_speaks_of_the_root() {
     let client = SpanRecord { error: Some("below".into()), ..span(1, 3, Some(2), SpanKind::Client) };
     let far = SpanRecord { node: "n2".into(), ..span(1, 4, Some(3), SpanKind::Consumer) };

@@ -60,7 +60,7 @@ impl TraceService for Service {
     ) -> Result<Response<ExportTraceServiceResponse>, Status> {
         let token = request.metadata().get("x-token").map(|value| value.to_str().unwrap().to_owned());
         self.0.send(Received { message: request.into_inner(), token }).await.unwrap();
-        Ok(Response::default())
+        Ok(Response::new(ExportTraceServiceResponse::default()))
     }
 }
 
