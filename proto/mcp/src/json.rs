@@ -236,7 +236,7 @@ impl<'a> Iterator for Entries<'a> {
         }
         let key_end = skip_value(self.text, key_start)?;
         let start = skip_separators(self.text, key_end);
-        let end = skip_value(self.text, start)?;
+        let end = skip_value(self.text, start).filter(|end| *end > start)?;
         self.at = end;
         Some(Entry { raw_key: &self.text[key_start..key_end], value: &self.text[start..end], value_range: start..end })
     }
@@ -262,7 +262,7 @@ impl Iterator for Elements<'_> {
             self.at = self.text.len();
             return None;
         }
-        let end = skip_value(self.text, start)?;
+        let end = skip_value(self.text, start).filter(|end| *end > start)?;
         self.at = end;
         Some(start..end)
     }

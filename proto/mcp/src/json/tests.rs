@@ -26,6 +26,14 @@ fn depth_counts_brackets_outside_of_strings() {
     assert!(!deeper_than(b"[[],[],[]]", 2));
 }
 
+#[test]
+fn invalid_text_ends_the_iteration() {
+    for text in ["[}", "[1,}", "{\"a\":}", "{\"a\"", "[", "{,"] {
+        let json = Json::from_trusted(text);
+        assert!(json.elements().count() <= 1 && json.entries().count() <= 1, "{text}");
+    }
+}
+
 fn any_value() -> impl Strategy<Value = serde_json::Value> {
     let leaf = prop_oneof![
         Just(serde_json::Value::Null),

@@ -1,0 +1,99 @@
+//! The node as its operator sees it.
+
+use std::{ops::RangeInclusive, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use futures::stream::BoxStream;
+use spanwire_model::{Dispatch, Inventory, NodeId, Result, ServerId, ServerSpec};
+use tokio::sync::watch;
+
+use crate::{TraceFilter, TraceMatch, TraceSummary};
+
+/// What the control API needs of a node.
+///
+/// Laws: everything but `add` and `remove` answers at once, from snapshots; an error's public text is shown to the operator.
+#[async_trait]
+pub trait Control: Send + Sync + 'static {
+    /// The inventory, now and whenever it changes. The sender lives as long as the node.
+    fn watch(&self) -> watch::Receiver<Arc<Inventory>>;
+
+    /// The inventory now.
+    fn inventory(&self) -> Arc<Inventory> {
+        self.watch().borrow().clone()
+    }
+
+    /// Adds a server to this node and keeps it over restarts. Returns when that is durable, before the server is connected.
+    ///
+    /// Errors: `InvalidParams` when the spec is wrong, or the id is taken and `replace` is false.
+    async fn add(&self, spec: ServerSpec, replace: bool) -> Result<()>;
+
+    /// Removes a server of this node and closes it. False when there is none.
+    ///
+    /// Errors: `InvalidParams` when the configuration owns it.
+    async fn remove(&self, id: &ServerId) -> Result<bool>;
+
+    /// Where calls go.
+    fn dispatch(&self) -> Arc<dyn Dispatch>;
+
+    /// Traces that are held, newest first, at most `limit`.
+    fn traces(&self, filter: &TraceFilter, limit: usize) -> Vec<TraceSummary>;
+
+    /// The one trace whose id is in the range: how a prefix of an id is looked up.
+    fn trace(&self, ids: RangeInclusive<u128>) -> TraceMatch;
+
+    /// Traces as they end, beginning now. Bounded: a slow reader misses some. Dropping it ends it.
+    fn follow(&self, filter: TraceFilter) -> BoxStream<'static, TraceSummary>;
+
+    /// How the node is.
+    fn status(&self) -> Status;
+
+    /// All metrics as OpenMetrics text, with its `# EOF`.
+    fn metrics(&self) -> String;
+}
+
+/// How a node is, but for what its inventory says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Status {
+    /// Its id.
+    pub node: NodeId,
+    /// The version of the program.
+    pub version: String,
+    /// How long it has been running.
+    pub uptime: Duration,
+    /// Where it listens.
+    pub listeners: Vec<Listener>,
+    /// How it reaches other nodes, without credentials: `Backbone::describe`.
+    pub backbone: String,
+    /// Messages are delivered between nodes at the moment: `Backbone::is_connected`.
+    pub backbone_connected: bool,
+    /// Calls that are running here.
+    pub in_flight: u64,
+    /// Sessions of legacy clients that are open here.
+    pub sessions: u64,
+    /// What became of the telemetry.
+    pub telemetry: TelemetryStatus,
+}
+
+/// One address that a node listens on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listener {
+    /// What for: `http`, `grpc`.
+    pub name: String,
+    /// Host and port.
+    pub address: String,
+}
+
+/// What became of the spans of this node since it started.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TelemetryStatus {
+    /// Where they are sent, without credentials; `None` when they are not exported.
+    pub endpoint: Option<String>,
+    /// Spans that were delivered.
+    pub exported: u64,
+    /// Spans whose delivery failed for good.
+    pub failed: u64,
+    /// Spans that were dropped because a queue was full.
+    pub dropped: u64,
+    /// Spans held in memory.
+    pub held: u64,
+}

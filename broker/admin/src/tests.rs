@@ -1,0 +1,330 @@
+//! The whole door over real sockets, with a scripted node behind it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod access;
+mod calls;
+mod catalog;
+mod pages;
+mod traces;
+
+use std::{
+    net::SocketAddr,
+    ops::RangeInclusive,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use futures::{StreamExt, stream::BoxStream};
+use spanwire_mcp::{Json, Method, Notification, Revision};
+use spanwire_model::{
+    Call, Dispatch, Error, ErrorKind, Event, Health, Inventory, ListKind, Listing, ListingEntry, Reply, Result,
+    ServerEntry, ServerFacts, ServerId, ServerSpec, ServerState,
+};
+use spanwire_rpc::{MAX_MESSAGE_BYTES, v1::broker_client::BrokerClient};
+use tokio::{
+    net::TcpListener,
+    sync::{broadcast, mpsc, watch},
+    task::JoinHandle,
+};
+use tokio_util::sync::CancellationToken;
+use tonic::transport::{Channel, Endpoint};
+
+use crate::{
+    Control, ControlToken, Listener, ServeError, SpanKind, SpanRecord, Status, TelemetryStatus, Trace, TraceFilter,
+    TraceMatch, TraceSummary, serve_grpc,
+};
+
+/// Longest that a test waits for what must come.
+const SOON: Duration = Duration::from_secs(20);
+
+async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(SOON, future).await.unwrap_or_else(|_| panic!("{what} did not happen"))
+}
+
+/// A node that does what its script says.
+struct Scripted {
+    inventory: watch::Sender<Arc<Inventory>>,
+    dispatch: Arc<Tools>,
+    traces: Vec<Trace>,
+    ended: broadcast::Sender<TraceSummary>,
+    added: Mutex<Vec<ServerSpec>>,
+}
+
+/// A router whose tools are named after what they do.
+struct Tools {
+    calls: Mutex<Vec<Call>>,
+    dropped: mpsc::UnboundedSender<String>,
+}
+
+/// Says so when the reply is dropped.
+struct Dropped(mpsc::UnboundedSender<String>, String);
+
+impl Drop for Dropped {
+    fn drop(&mut self) {
+        let _ = self.0.send(std::mem::take(&mut self.1));
+    }
+}
+
+fn notification(method: Method, params: String) -> Notification {
+    Notification { method, params: Some(Json::from_trusted(params)) }
+}
+
+impl Tools {
+    /// Seven tools in pages of two, with a tool in the middle that nobody can read.
+    fn page(cursor: Option<&str>) -> Json {
+        let tool = |index: usize| match index {
+            3 => r#"{"name":17}"#.to_owned(),
+            _ => format!(
+                r#"{{"name":"git__tool{index}","description":"Does Thing {index}","inputSchema":{{"type":"object"}},"annotations":{{"title":"T{index}"}}}}"#
+            ),
+        };
+        let from: usize = cursor.map_or(0, |cursor| cursor.parse().unwrap());
+        let next = if from + 2 < 7 { format!(r#","nextCursor":"{}""#, from + 2) } else { String::new() };
+        let tools: Vec<String> = (from..(from + 2).min(7)).map(tool).collect();
+        Json::from_trusted(format!(r#"{{"tools":[{}]{next}}}"#, tools.join(",")))
+    }
+
+    fn tool(name: &str, call: &Call, dropped: Dropped) -> Reply {
+        let token = call.params.get("_meta").and_then(|meta| meta.get("progressToken")).unwrap();
+        let progress = move |at: u32| {
+            let params = format!(r#"{{"progressToken":{},"progress":{at}}}"#, token.as_str());
+            Event::Progress(notification(Method::Progress, params))
+        };
+        match name {
+            "steps" => Reply::new(async_stream::stream! {
+                let _dropped = dropped;
+                yield progress(1);
+                yield Event::Notification(notification(Method::LogMessage, r#"{"level":"info","data":"hello"}"#.into()));
+                yield progress(2);
+                yield Event::Done(Ok(Json::from_trusted(r#"{"content":[],"resultType":"complete"}"#)));
+            }),
+            "hangs" => Reply::new(async_stream::stream! {
+                let _dropped = dropped;
+                yield progress(1);
+                futures::future::pending::<()>().await;
+            }),
+            "large" => Reply::ready(Ok(Json::from_trusted(format!(r#"{{"x":"{}"}}"#, "y".repeat(20 << 20))))),
+            _ => Reply::ready(Err(Error::new(ErrorKind::InvalidParams, format!("unknown tool \"{name}\"")))),
+        }
+    }
+}
+
+impl Dispatch for Tools {
+    fn dispatch(&self, call: Call) -> Reply {
+        self.calls.lock().unwrap().push(call.clone());
+        let params = call.params.to_value();
+        match call.method {
+            Method::ToolsList => Reply::ready(Ok(Self::page(params["cursor"].as_str()))),
+            Method::ToolsCall => {
+                let name = params["name"].as_str().unwrap();
+                Self::tool(name, &call, Dropped(self.dropped.clone(), name.to_owned()))
+            }
+            method => Reply::ready(Err(Error::new(ErrorKind::MethodNotFound, format!("unknown method \"{method}\"")))),
+        }
+    }
+
+    fn has_view(&self, view: &str) -> bool {
+        view == "team"
+    }
+}
+
+#[async_trait]
+impl Control for Scripted {
+    fn watch(&self) -> watch::Receiver<Arc<Inventory>> {
+        self.inventory.subscribe()
+    }
+
+    async fn add(&self, spec: ServerSpec, replace: bool) -> Result<()> {
+        let taken = self.inventory.borrow().servers.iter().any(|server| server.local && server.id == spec.id);
+        if taken && !replace {
+            return Err(Error::new(ErrorKind::InvalidParams, format!("server \"{}\" exists", spec.id)));
+        }
+        let entry = server(spec.id.as_str(), "here", ServerState::Starting, 0);
+        self.added.lock().unwrap().push(spec);
+        self.change(|servers| {
+            servers.retain(|server| !(server.local && server.id == entry.id));
+            servers.push(entry);
+        });
+        Ok(())
+    }
+
+    async fn remove(&self, id: &ServerId) -> Result<bool> {
+        let before = self.inventory.borrow().servers.len();
+        self.change(|servers| servers.retain(|server| !(server.local && server.id == *id)));
+        Ok(self.inventory.borrow().servers.len() < before)
+    }
+
+    fn dispatch(&self) -> Arc<dyn Dispatch> {
+        self.dispatch.clone()
+    }
+
+    fn traces(&self, filter: &TraceFilter, limit: usize) -> Vec<TraceSummary> {
+        let wanted = self.traces.iter().filter(|trace| !filter.errors_only || trace.summary.errors > 0);
+        wanted.take(limit).map(|trace| trace.summary.clone()).collect()
+    }
+
+    fn trace(&self, ids: RangeInclusive<u128>) -> TraceMatch {
+        let mut found = self.traces.iter().filter(|trace| ids.contains(&trace.summary.trace_id));
+        match (found.next(), found.next()) {
+            (None, _) => TraceMatch::None,
+            (Some(trace), None) => TraceMatch::One(Box::new(trace.clone())),
+            (Some(_), Some(_)) => TraceMatch::Many,
+        }
+    }
+
+    fn follow(&self, filter: TraceFilter) -> BoxStream<'static, TraceSummary> {
+        let mut ended = self.ended.subscribe();
+        Box::pin(async_stream::stream! {
+            while let Ok(trace) = ended.recv().await {
+                if !filter.errors_only || trace.errors > 0 {
+                    yield trace;
+                }
+            }
+        })
+    }
+
+    fn status(&self) -> Status {
+        Status {
+            node: "here".parse().unwrap(),
+            version: "1.2.3".into(),
+            uptime: Duration::from_millis(1500),
+            listeners: vec![Listener { name: "grpc".into(), address: "127.0.0.1:7401".into() }],
+            backbone: "memory".into(),
+            backbone_connected: true,
+            in_flight: 4,
+            sessions: 5,
+            telemetry: TelemetryStatus { endpoint: None, exported: 1, failed: 2, dropped: 3, held: 4 },
+        }
+    }
+
+    fn metrics(&self) -> String {
+        "# EOF\n".into()
+    }
+}
+
+impl Scripted {
+    fn change(&self, edit: impl FnOnce(&mut Vec<Arc<ServerEntry>>)) {
+        self.inventory.send_modify(|inventory| {
+            let inventory = Arc::make_mut(inventory);
+            edit(&mut inventory.servers);
+            inventory.version += 1;
+        });
+    }
+}
+
+/// A server with tools `tool0`, `tool1`, …
+fn server(id: &str, node: &str, state: ServerState, tools: usize) -> Arc<ServerEntry> {
+    let mut listing = Listing::default();
+    *listing.of_mut(ListKind::Tools) = (0..tools)
+        .map(|index| ListingEntry { name: format!("tool{index}").into(), json: Json::empty_object() })
+        .collect();
+    let facts = ServerFacts {
+        revision: Revision::V2025_11_25,
+        info: Json::from_trusted(r#"{"name":"Git Server","version":"2.0"}"#),
+        capabilities: Json::empty_object(),
+        instructions: None,
+    };
+    Arc::new(ServerEntry {
+        id: id.parse().unwrap(),
+        node: node.parse().unwrap(),
+        local: node == "here",
+        transport: "stdio".into(),
+        facts: state.is_callable().then(|| Arc::new(facts)),
+        listing: Arc::new(listing),
+        health: Health { state, detail: Some("as scripted".into()), restarts: 3 },
+        call_timeout: None,
+    })
+}
+
+fn trace(trace_id: u128, errors: u32) -> Trace {
+    let summary = TraceSummary {
+        trace_id,
+        name: "tools/call git__status".into(),
+        start_unix_nanos: 1,
+        end_unix_nanos: 9,
+        spans: 1,
+        errors,
+        error: (errors > 0).then(|| "it broke".into()),
+        nodes: vec!["here".into()],
+        servers: vec!["git".into()],
+    };
+    let span = SpanRecord {
+        trace_id,
+        span_id: 0xab,
+        parent: Some(0xcd),
+        name: "tools/call git__status".into(),
+        kind: SpanKind::Server,
+        start_unix_nanos: 1,
+        end_unix_nanos: 9,
+        attributes: vec![("rpc.system".into(), "mcp".into()), ("spanwire.attempt".into(), 2.into())],
+        error: (errors > 0).then(String::new),
+        node: "here".into(),
+    };
+    Trace { summary, spans: vec![span] }
+}
+
+/// A scripted node with its gRPC server.
+struct Node {
+    control: Arc<Scripted>,
+    address: SocketAddr,
+    dropped: mpsc::UnboundedReceiver<String>,
+    shutdown: CancellationToken,
+    serving: JoinHandle<()>,
+}
+
+impl Node {
+    async fn start(token: Option<&str>) -> Self {
+        let token = token.map(|token| ControlToken::new(token).unwrap());
+        Self::serve(|listener, control, shutdown| serve_grpc(listener, control, token, shutdown)).await
+    }
+
+    async fn serve<F>(serve: impl FnOnce(TcpListener, Arc<Scripted>, CancellationToken) -> F) -> Self
+    where
+        F: Future<Output = Result<(), ServeError>> + Send + 'static,
+    {
+        let (dropped_tx, dropped) = mpsc::unbounded_channel();
+        let servers = vec![
+            server("git", "here", ServerState::Ready, 7),
+            server("git", "there", ServerState::Degraded, 7),
+            server("old", "there", ServerState::Down, 2),
+        ];
+        let nodes = vec!["there".parse().unwrap(), "here".parse().unwrap()];
+        let control = Arc::new(Scripted {
+            inventory: watch::Sender::new(Arc::new(Inventory { version: 1, servers, nodes })),
+            dispatch: Arc::new(Tools { calls: Mutex::default(), dropped: dropped_tx }),
+            traces: vec![trace(0xaaaa << 112, 0), trace((0xaaaa << 112) + 1, 1), trace(0xbbbb << 112, 1)],
+            ended: broadcast::Sender::new(16),
+            added: Mutex::default(),
+        });
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let shutdown = CancellationToken::new();
+        let serve = serve(listener, control.clone(), shutdown.clone());
+        let serving = tokio::spawn(async move { serve.await.unwrap() });
+        Self { control, address, dropped, shutdown, serving }
+    }
+
+    async fn channel(&self) -> Channel {
+        Endpoint::from_shared(format!("http://{}", self.address)).unwrap().connect().await.unwrap()
+    }
+
+    async fn client(&self) -> BrokerClient<Channel> {
+        BrokerClient::new(self.channel().await).max_decoding_message_size(MAX_MESSAGE_BYTES)
+    }
+
+    /// Shuts down and waits for the end of the server, which must not need its time limit.
+    async fn stop(self) {
+        self.shutdown.cancel();
+        tokio::time::timeout(Duration::from_secs(8), self.serving).await.expect("the server ends by itself").unwrap();
+    }
+}
+
+/// The stable name of the kind of an error.
+fn kind(status: &tonic::Status) -> &str {
+    status.metadata().get(spanwire_rpc::ERROR_KIND_METADATA).unwrap().to_str().unwrap()
+}
+
+async fn first<T>(stream: &mut tonic::Streaming<T>) -> T {
+    soon("a message", stream.next()).await.expect("a message").expect("no error")
+}

@@ -1,0 +1,179 @@
+//! What a well-formed configuration must still satisfy.
+
+use std::collections::BTreeSet;
+
+use super::{Config, Nats, PrincipalTable, Problem};
+
+const MAX_PRINCIPAL_NAME: usize = 64;
+const SHA256_HEX_DIGITS: usize = 64;
+
+impl Config {
+    /// Everything that cannot work, in the order of the file's sections.
+    pub(crate) fn problems(&self) -> Vec<Problem> {
+        let mut found = Problems(Vec::new());
+        self.check_listen(&mut found);
+        self.check_limits(&mut found);
+        if let Some(nats) = &self.nats {
+            check_nats(nats, &mut found);
+        }
+        self.check_telemetry(&mut found);
+        self.check_principals(&mut found);
+        self.check_servers(&mut found);
+        self.check_views(&mut found);
+        found.0
+    }
+
+    fn check_listen(&self, found: &mut Problems) {
+        let open = self.principals.is_empty() && !self.listen.allow_unauthenticated_remote;
+        for (key, address) in [("listen.http", self.listen.http), ("listen.grpc", self.listen.grpc)] {
+            if open && !address.ip().is_loopback() {
+                let what = format!(
+                    "{address} is reachable from other machines, and there is no principal: add [[principals]] with a \
+                     token, or set listen.allow_unauthenticated_remote = true"
+                );
+                found.add(key, what);
+            }
+        }
+        if self.listen.http == self.listen.grpc && self.listen.http.port() != 0 {
+            found.add("listen.grpc", format!("{} is already taken by listen.http", self.listen.grpc));
+        }
+    }
+
+    fn check_limits(&self, found: &mut Problems) {
+        let limits = &self.limits;
+        let bounds = [
+            ("max_body_bytes", limits.max_body_bytes as u64),
+            ("call_timeout_ms", limits.call_timeout_ms),
+            ("max_in_flight_per_server", limits.max_in_flight_per_server as u64),
+            ("max_in_flight_total", limits.max_in_flight_total as u64),
+            ("max_connections", limits.max_connections as u64),
+            ("max_sessions", limits.max_sessions as u64),
+            ("page_size", limits.page_size as u64),
+            ("idle_timeout_ms", limits.idle_timeout_ms),
+            ("start_timeout_ms", limits.start_timeout_ms),
+            ("shutdown_timeout_ms", limits.shutdown_timeout_ms),
+        ];
+        for (key, _) in bounds.iter().filter(|(_, value)| *value == 0) {
+            found.add(format!("limits.{key}"), "must be at least 1");
+        }
+    }
+
+    fn check_telemetry(&self, found: &mut Problems) {
+        if !(0.0..=1.0).contains(&self.telemetry.sample_ratio) {
+            found.add("telemetry.sample_ratio", "must be from 0.0 to 1.0");
+        }
+        if let Some(endpoint) = &self.telemetry.otlp_endpoint
+            && !endpoint.starts_with("http://")
+            && !endpoint.starts_with("https://")
+        {
+            found.add("telemetry.otlp_endpoint", "must begin with http:// or https://");
+        }
+    }
+
+    fn check_principals(&self, found: &mut Problems) {
+        let mut names = BTreeSet::new();
+        let mut tokens = BTreeSet::new();
+        for (n, principal) in self.principals.iter().enumerate() {
+            let key = format!("principals[{n}]");
+            if !names.insert(principal.name.as_str()) {
+                found.add(&key, format!("there is already a principal \"{}\"", principal.name));
+            }
+            let token = principal.token.as_ref().map(super::Secret::expose).or(principal.token_sha256.as_deref());
+            if token.is_some_and(|token| !tokens.insert(token.to_ascii_lowercase())) {
+                found.add(&key, format!("\"{}\" has the token of another principal", principal.name));
+            }
+            check_principal(&key, principal, found);
+            for view in &principal.views {
+                if !self.views.contains_key(view) && !self.servers.keys().any(|id| id.as_str() == view) {
+                    let known = self.views.keys().map(String::as_str).chain(self.servers.keys().map(|id| id.as_str()));
+                    let hint = crate::suggest::did_you_mean(view, known);
+                    found.add(format!("{key}.views"), format!("there is no view \"{view}\"{hint}"));
+                }
+            }
+        }
+    }
+
+    fn check_servers(&self, found: &mut Problems) {
+        for (id, server) in &self.servers {
+            if let Err(what) = server.target() {
+                found.add(format!("servers.{id}"), what);
+            }
+            if server.max_in_flight == Some(0) {
+                found.add(format!("servers.{id}.max_in_flight"), "must be at least 1");
+            }
+            if server.call_timeout_ms == Some(0) {
+                found.add(format!("servers.{id}.call_timeout_ms"), "must be at least 1");
+            }
+        }
+    }
+
+    fn check_views(&self, found: &mut Problems) {
+        for (name, view) in &self.views {
+            let key = format!("views.{name}");
+            let valid = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+            if name.is_empty() || !name.chars().all(valid) {
+                found.add(&key, "the name of a view is made of a-z, A-Z, 0-9, -, _ and .");
+            }
+            if self.servers.keys().any(|id| id.as_str() == name) {
+                found.add(&key, "the server of this name already has a view of its own");
+            }
+            let mut targets = BTreeSet::new();
+            for (from, to) in &view.rename {
+                if !from.contains("__") {
+                    found.add(format!("{key}.rename"), format!("\"{from}\" is not of the form SERVER__TOOL"));
+                }
+                if !targets.insert(to) {
+                    found.add(format!("{key}.rename"), format!("two tools are renamed to \"{to}\""));
+                }
+            }
+        }
+    }
+}
+
+/// Problems found so far.
+struct Problems(Vec<Problem>);
+
+impl Problems {
+    fn add(&mut self, key: impl Into<String>, what: impl Into<String>) {
+        self.0.push(Problem { key: key.into(), what: what.into() });
+    }
+}
+
+fn check_nats(nats: &Nats, found: &mut Problems) {
+    if nats.url.trim().is_empty() {
+        found.add("nats.url", "is empty");
+    }
+    for (here, other, there) in [
+        ("nats.user", "nats.password", nats.user.is_some() && nats.password.is_none()),
+        ("nats.password", "nats.user", nats.password.is_some() && nats.user.is_none()),
+    ] {
+        if there {
+            found.add(here, format!("needs {other} beside it"));
+        }
+    }
+    if nats.prefix.is_empty() || nats.prefix.split('.').any(str::is_empty) || nats.prefix.contains(['*', '>', ' ']) {
+        found.add("nats.prefix", "must be tokens separated by dots, without * and >");
+    }
+}
+
+fn check_principal(key: &str, principal: &PrincipalTable, found: &mut Problems) {
+    let name = &principal.name;
+    let valid = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
+    if name.is_empty() || name.len() > MAX_PRINCIPAL_NAME || !name.chars().all(valid) {
+        found.add(format!("{key}.name"), "must be 1 to 64 of a-z, A-Z, 0-9, _, . and -");
+    }
+    if [spanwire_model::Principal::ANONYMOUS, spanwire_model::Principal::OPERATOR].contains(&name.as_str()) {
+        found.add(format!("{key}.name"), format!("\"{name}\" is reserved"));
+    }
+    match (&principal.token, &principal.token_sha256) {
+        (None, None) => found.add(key, "needs \"token\" or \"token_sha256\""),
+        (Some(_), Some(_)) => found.add(key, "has both \"token\" and \"token_sha256\": keep one"),
+        (Some(token), None) if token.expose().is_empty() => found.add(format!("{key}.token"), "is empty"),
+        (Some(_), None) => {}
+        (None, Some(digest)) => {
+            if digest.len() != SHA256_HEX_DIGITS || !digest.bytes().all(|b| b.is_ascii_hexdigit()) {
+                found.add(format!("{key}.token_sha256"), "must be 64 hex digits");
+            }
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! The sections about the node itself.
+
+use std::{
+    collections::BTreeMap,
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Secret;
+
+/// Where clients reach this node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Listen {
+    /// Address and port of HTTP: `/mcp`, `/metrics`, `/healthz`. Port 0 takes a free one.
+    #[schemars(with = "String")]
+    pub(crate) http: SocketAddr,
+    /// Address and port of gRPC, which the command line uses. Port 0 takes a free one.
+    #[schemars(with = "String")]
+    pub(crate) grpc: SocketAddr,
+    /// Lets the node listen beyond loopback without any principal. Everyone who reaches the port may then call every tool.
+    pub(crate) allow_unauthenticated_remote: bool,
+    /// Values of the header `Origin` that browsers may send, such as `https://app.example.com`. Loopback origins are
+    /// always allowed.
+    pub(crate) allowed_origins: Vec<String>,
+    /// Values of the header `Host` that are accepted, besides the addresses listened on and `localhost`. `*` allows all.
+    pub(crate) allowed_hosts: Vec<String>,
+}
+
+impl Default for Listen {
+    fn default() -> Self {
+        Self {
+            http: SocketAddr::from((Ipv4Addr::LOCALHOST, 7400)),
+            grpc: SocketAddr::from((Ipv4Addr::LOCALHOST, 7401)),
+            allow_unauthenticated_remote: false,
+            allowed_origins: Vec::new(),
+            allowed_hosts: Vec::new(),
+        }
+    }
+}
+
+/// Bounds on sizes, counts and times. All of them are at least 1.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Limits {
+    /// Largest request or response body, in bytes.
+    #[schemars(range(min = 1))]
+    pub(crate) max_body_bytes: usize,
+    /// Longest that one call may take, in milliseconds. A server's own `call_timeout_ms` goes before it.
+    #[schemars(range(min = 1))]
+    pub(crate) call_timeout_ms: u64,
+    /// Calls that one server may have in flight; further ones wait. A server's own `max_in_flight` goes before it.
+    #[schemars(range(min = 1))]
+    pub(crate) max_in_flight_per_server: usize,
+    /// Calls that this node may have in flight; further ones are refused as overloaded.
+    #[schemars(range(min = 1))]
+    pub(crate) max_in_flight_total: usize,
+    /// Client connections at the HTTP edge; further ones wait to be accepted.
+    #[schemars(range(min = 1))]
+    pub(crate) max_connections: usize,
+    /// Sessions of clients of the older era; further ones are refused.
+    #[schemars(range(min = 1))]
+    pub(crate) max_sessions: usize,
+    /// Entries in one page of a list.
+    #[schemars(range(min = 1))]
+    pub(crate) page_size: usize,
+    /// How long a session or a connection may be silent before it is closed, in milliseconds.
+    #[schemars(range(min = 1))]
+    pub(crate) idle_timeout_ms: u64,
+    /// How long a server may take to start and list what it offers, in milliseconds.
+    #[schemars(range(min = 1))]
+    pub(crate) start_timeout_ms: u64,
+    /// How long running calls may take to finish when the node stops, in milliseconds.
+    #[schemars(range(min = 1))]
+    pub(crate) shutdown_timeout_ms: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_body_bytes: 16 * 1024 * 1024,
+            call_timeout_ms: 60_000,
+            max_in_flight_per_server: 64,
+            max_in_flight_total: 1_024,
+            max_connections: 4_096,
+            max_sessions: 1_024,
+            page_size: 200,
+            idle_timeout_ms: 1_800_000,
+            start_timeout_ms: 30_000,
+            shutdown_timeout_ms: 10_000,
+        }
+    }
+}
+
+/// The NATS backbone between nodes. Server 2.11 or later.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Nats {
+    /// Address, or several separated by commas: `nats://host:4222`, `tls://host:4222`. `${VAR}` is resolved.
+    pub(crate) url: String,
+    /// First tokens of every subject. The same on all nodes.
+    #[serde(default = "default_prefix")]
+    pub(crate) prefix: String,
+    /// A `.creds` file with a user JWT and its key.
+    #[serde(default)]
+    pub(crate) credentials_file: Option<PathBuf>,
+    /// User name, together with `password`. `${VAR}` is resolved.
+    #[serde(default)]
+    pub(crate) user: Option<String>,
+    /// Password of `user`. `${VAR}` is resolved.
+    #[serde(default)]
+    pub(crate) password: Option<Secret>,
+    /// A token instead of user and password. `${VAR}` is resolved.
+    #[serde(default)]
+    pub(crate) token: Option<Secret>,
+    /// A PEM file with the certificate authorities that are trusted, instead of the system's.
+    #[serde(default)]
+    pub(crate) tls_ca: Option<PathBuf>,
+}
+
+fn default_prefix() -> String {
+    "sw.v1".to_owned()
+}
+
+impl Nats {
+    /// The backbone at an address, without credentials but those in the address.
+    pub(crate) fn at(url: impl Into<String>) -> Self {
+        let mut nats = Self {
+            url: url.into(),
+            prefix: default_prefix(),
+            credentials_file: None,
+            user: None,
+            password: None,
+            token: None,
+            tls_ca: None,
+        };
+        nats.take_credentials_from_url();
+        nats
+    }
+
+    /// Moves `user:password@` or `token@` out of the address, so that the address can be shown. Fields that are set stay.
+    pub(super) fn take_credentials_from_url(&mut self) {
+        let mut bare = Vec::new();
+        for address in self.url.split(',').map(str::trim) {
+            let (scheme, rest) = address.split_once("://").map_or(("", address), |(scheme, rest)| (scheme, rest));
+            let (credentials, host) =
+                rest.rsplit_once('@').map_or((None, rest), |(credentials, host)| (Some(credentials), host));
+            match credentials.map(|text| text.split_once(':').ok_or(text)) {
+                None => {}
+                Some(Ok((user, password))) => {
+                    self.user.get_or_insert_with(|| user.to_owned());
+                    self.password.get_or_insert_with(|| Secret::new(password));
+                }
+                Some(Err(token)) => {
+                    self.token.get_or_insert_with(|| Secret::new(token));
+                }
+            }
+            bare.push(if scheme.is_empty() { host.to_owned() } else { format!("{scheme}://{host}") });
+        }
+        self.url = bare.join(",");
+    }
+}
+
+/// Traces and logs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Telemetry {
+    /// Where spans are sent: `http://collector:4317` for gRPC, `http://collector:4318` for HTTP. Default: nowhere.
+    pub(crate) otlp_endpoint: Option<String>,
+    /// How spans are sent.
+    pub(crate) otlp_protocol: OtlpProtocol,
+    /// Headers sent with the spans, such as an API key. `${VAR}` is resolved.
+    pub(crate) otlp_headers: BTreeMap<String, Secret>,
+    /// Share of new traces that are recorded, 0.0 to 1.0. A caller's own decision goes before it.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub(crate) sample_ratio: f64,
+    /// Form of the log on stderr.
+    pub(crate) log_format: LogFormat,
+    /// What is logged: `warn`, `info`, `debug`, or per module as in `info,spanwire_router=debug`.
+    pub(crate) log_filter: String,
+    /// Traces that are kept in memory for `spanwire trace`. 0 keeps none.
+    pub(crate) ring_traces: usize,
+}
+
+impl Default for Telemetry {
+    fn default() -> Self {
+        Self {
+            otlp_endpoint: None,
+            otlp_protocol: OtlpProtocol::default(),
+            otlp_headers: BTreeMap::new(),
+            sample_ratio: 1.0,
+            log_format: LogFormat::default(),
+            log_filter: "info".to_owned(),
+            ring_traces: 512,
+        }
+    }
+}
+
+/// How spans are sent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum OtlpProtocol {
+    /// OTLP over gRPC.
+    #[default]
+    Grpc,
+    /// OTLP over HTTP with protobuf bodies.
+    Http,
+}
+
+/// Form of the log on stderr.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogFormat {
+    /// Text on a terminal, JSON elsewhere.
+    #[default]
+    Auto,
+    /// Lines for people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// How the lists of many servers become one.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Catalog {
+    /// What happens to the entries of a server that is down.
+    pub(crate) stale: StaleEntries,
+}
+
+/// What happens to the entries of a server that is down.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum StaleEntries {
+    /// They stay listed; calls to them fail until the server is back.
+    #[default]
+    Keep,
+    /// They are not listed until the server is back.
+    Drop,
+}

@@ -1,0 +1,151 @@
+//! One MCP server in the configuration.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use spanwire_model::{EraChoice, HttpTarget, ServerId, ServerSpec, StdioTarget, Target};
+
+use super::Secret;
+
+/// An MCP server: either `command` (a child process) or `url` (a Streamable HTTP endpoint). `${VAR}` and
+/// `${VAR:-default}` are resolved in every text of the table; `$${` is a plain `${`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct ServerTable {
+    /// Program to start, looked up on `PATH`.
+    pub(crate) command: Option<String>,
+    /// Arguments of the program.
+    pub(crate) args: Vec<String>,
+    /// Variables set for the program, on top of the few that every child gets (`PATH`, `HOME`, `LANG` and the like).
+    pub(crate) env: BTreeMap<String, Secret>,
+    /// Names of variables that the program inherits from the node.
+    pub(crate) inherit_env: Vec<String>,
+    /// Working folder of the program. Default: the node's.
+    pub(crate) cwd: Option<String>,
+    /// MCP endpoint, `http://…` or `https://…`.
+    pub(crate) url: Option<String>,
+    /// Headers sent with each request to `url`.
+    pub(crate) headers: BTreeMap<String, Secret>,
+    /// Which protocol era is spoken to it.
+    pub(crate) era: Era,
+    /// Calls that it may have in flight; further ones wait. Default: `limits.max_in_flight_per_server`.
+    #[schemars(range(min = 1))]
+    pub(crate) max_in_flight: Option<usize>,
+    /// Longest that one call may take, in milliseconds. Default: `limits.call_timeout_ms`.
+    #[schemars(range(min = 1))]
+    pub(crate) call_timeout_ms: Option<u64>,
+    /// `false` keeps the server in the file without starting it.
+    pub(crate) enabled: bool,
+}
+
+impl Default for ServerTable {
+    fn default() -> Self {
+        Self {
+            command: None,
+            args: Vec::new(),
+            env: BTreeMap::new(),
+            inherit_env: Vec::new(),
+            cwd: None,
+            url: None,
+            headers: BTreeMap::new(),
+            era: Era::Auto,
+            max_in_flight: None,
+            call_timeout_ms: None,
+            enabled: true,
+        }
+    }
+}
+
+/// Which protocol era is spoken to a server.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Era {
+    /// Probed, the newest first.
+    #[default]
+    Auto,
+    /// 2026-07-28 and later only.
+    Modern,
+    /// 2025-11-25 and earlier only.
+    Legacy,
+}
+
+impl Era {
+    /// The name as it stands in the file.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Modern => "modern",
+            Self::Legacy => "legacy",
+        }
+    }
+}
+
+impl From<Era> for EraChoice {
+    fn from(era: Era) -> Self {
+        match era {
+            Era::Auto => Self::Auto,
+            Era::Modern => Self::Modern,
+            Era::Legacy => Self::Legacy,
+        }
+    }
+}
+
+fn exposed(map: &BTreeMap<String, Secret>) -> BTreeMap<String, String> {
+    map.iter().map(|(key, value)| (key.clone(), value.expose().to_owned())).collect()
+}
+
+impl ServerTable {
+    /// Where the server is, or why the table does not say so.
+    pub(crate) fn target(&self) -> Result<Target, &'static str> {
+        match (&self.command, &self.url) {
+            (Some(_), Some(_)) => Err("has both \"command\" and \"url\": keep one"),
+            (None, None) => Err("needs \"command\" or \"url\""),
+            (Some(command), None) if command.trim().is_empty() => Err("has an empty \"command\""),
+            (Some(_), None) if !self.headers.is_empty() => Err("has \"headers\", which belong to \"url\""),
+            (None, Some(_)) if !self.args.is_empty() => Err("has \"args\", which belong to \"command\""),
+            (None, Some(_)) if !self.env.is_empty() => Err("has \"env\", which belongs to \"command\""),
+            (None, Some(_)) if !self.inherit_env.is_empty() => Err("has \"inherit_env\", which belongs to \"command\""),
+            (None, Some(_)) if self.cwd.is_some() => Err("has \"cwd\", which belongs to \"command\""),
+            (None, Some(url)) if !is_http(url) => Err("has a \"url\" that does not begin with http:// or https://"),
+            (None, Some(url)) => Ok(Target::Http(HttpTarget { url: url.clone(), headers: exposed(&self.headers) })),
+            (Some(command), None) => Ok(Target::Stdio(StdioTarget {
+                command: command.clone(),
+                args: self.args.clone(),
+                env: exposed(&self.env),
+                inherit_env: self.inherit_env.clone(),
+                cwd: self.cwd.clone(),
+            })),
+        }
+    }
+
+    /// The server as the registry takes it, or why the table is not one.
+    pub(crate) fn to_spec(&self, id: &ServerId) -> Result<ServerSpec, &'static str> {
+        Ok(ServerSpec {
+            id: id.clone(),
+            target: self.target()?,
+            era: self.era.into(),
+            max_in_flight: self.max_in_flight,
+            call_timeout_ms: self.call_timeout_ms,
+        })
+    }
+
+    /// How it is reached in one line, without variables, headers or credentials in the URL.
+    pub(crate) fn describe(&self) -> String {
+        match (&self.command, &self.url) {
+            (Some(command), _) => {
+                std::iter::once(command).chain(&self.args).map(String::as_str).collect::<Vec<_>>().join(" ")
+            }
+            (None, Some(url)) => match (url.split_once("://"), url.rsplit_once('@')) {
+                (Some((scheme, _)), Some((_, host))) => format!("{scheme}://{host}"),
+                _ => url.clone(),
+            },
+            (None, None) => "?".to_owned(),
+        }
+    }
+}
+
+fn is_http(url: &str) -> bool {
+    // A URL that still holds a variable is checked again once it is resolved.
+    url.starts_with("http://") || url.starts_with("https://") || url.starts_with("${")
+}
