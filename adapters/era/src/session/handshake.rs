@@ -48,7 +48,8 @@ impl Session {
         result.member("protocolVersion", string_literal(self.revision.as_str()).as_bytes());
         result.member("capabilities", capabilities(discovered.get("capabilities").as_ref()).as_bytes());
         let info = discovered.get("_meta").and_then(|meta| meta.get(meta::SERVER_INFO));
-        let own = || Json::from_trusted(concat!(r#"{"name":"spanwire","version":""#, env!("CARGO_PKG_VERSION"), r#""}"#));
+        let own =
+            || Json::from_trusted(concat!(r#"{"name":"spanwire","version":""#, env!("CARGO_PKG_VERSION"), r#""}"#));
         result.member("serverInfo", info.filter(Json::is_object).unwrap_or_else(own).as_bytes());
         if let Some(instructions) = discovered.get("instructions").filter(|text| text.as_str().starts_with('"')) {
             result.member("instructions", instructions.as_bytes());

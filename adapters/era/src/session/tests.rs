@@ -9,7 +9,8 @@ fn json(text: &str) -> Json {
 }
 
 fn session() -> Session {
-    let params = r#"{"protocolVersion":"2025-06-18","capabilities":{"roots":{}},"clientInfo":{"name":"c","version":"1"}}"#;
+    let params =
+        r#"{"protocolVersion":"2025-06-18","capabilities":{"roots":{}},"clientInfo":{"name":"c","version":"1"}}"#;
     Session::open(Some(&json(params))).unwrap()
 }
 
@@ -157,7 +158,10 @@ fn notifications_lose_the_subscription() {
         notification(Notification { method, params: Some(json(params)) }).map(|n| n.params.unwrap().as_str().to_owned())
     };
     let id = r#""io.modelcontextprotocol/subscriptionId":1"#;
-    assert_eq!(pass(Method::ResourceUpdated, &format!(r#"{{"_meta":{{{id}}},"uri":"a:1"}}"#)).unwrap(), r#"{"uri":"a:1"}"#);
+    assert_eq!(
+        pass(Method::ResourceUpdated, &format!(r#"{{"_meta":{{{id}}},"uri":"a:1"}}"#)).unwrap(),
+        r#"{"uri":"a:1"}"#
+    );
     assert_eq!(
         pass(Method::ResourceUpdated, &format!(r#"{{"_meta":{{{id},"x":2}}}}"#)).unwrap(),
         r#"{"_meta":{"x":2}}"#

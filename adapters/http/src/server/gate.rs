@@ -56,9 +56,9 @@ pub(crate) fn host(config: &Config, parts: &Parts) -> Result<(), Refusal> {
     let allowed = config.allowed_hosts.iter().any(|entry| {
         entry == "*"
             || entry.eq_ignore_ascii_case(text)
-            || text.get(..entry.len()).is_some_and(|start| {
-                start.eq_ignore_ascii_case(entry) && is_port_or_nothing(&text[entry.len()..])
-            })
+            || text
+                .get(..entry.len())
+                .is_some_and(|start| start.eq_ignore_ascii_case(entry) && is_port_or_nothing(&text[entry.len()..]))
     });
     if allowed { Ok(()) } else { Err(denied("Host", text)) }
 }

@@ -4,7 +4,8 @@ use super::*;
 
 #[test]
 fn origins() {
-    let allowed = Config { allowed_origins: vec!["https://a.example".into(), "http://localhost:*".into()], ..<_>::default() };
+    let allowed =
+        Config { allowed_origins: vec!["https://a.example".into(), "http://localhost:*".into()], ..<_>::default() };
     for (origin, expected) in [
         ("https://a.example", true),
         ("HTTPS://A.example", true),
