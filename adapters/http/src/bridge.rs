@@ -109,12 +109,18 @@ where
         tracing::debug!(requests = bridge.running().len(), "gave up requests that still ran when stdin ended");
     }
     drop(guard);
-    tasks.wait().await;
+    let _ = timeout(DRAIN_TIMEOUT, tasks.wait()).await;
     bridge.end_session().await;
     drop(bridge);
-    match writer.await {
-        Ok(written) => Ok(written?),
-        Err(_) => Ok(()),
+    // A host that does not read any more does not keep the process.
+    let stop = writer.abort_handle();
+    match timeout(DRAIN_TIMEOUT, writer).await {
+        Ok(Ok(written)) => Ok(written?),
+        Ok(Err(_)) => Ok(()),
+        Err(_) => {
+            stop.abort();
+            Ok(())
+        }
     }
 }
 

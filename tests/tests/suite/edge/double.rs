@@ -74,7 +74,10 @@ impl Double {
         match params.name.as_deref().unwrap_or_default() {
             "echo" | "gr\u{fc}\u{df}e" => Reply::ready(Ok(Json::from_trusted(
                 // A body as a modern server may send it: first member, and with line breaks.
-                format!("{{\"resultType\":\"complete\",\n\"structuredContent\":{}}}", call.params.as_str()),
+                format!(
+                    "{{\"resultType\":\"complete\",\n\"content\":[],\"structuredContent\":{}}}",
+                    call.params.as_str()
+                ),
             ))),
             "progress" => self.watched("progress", vec![progress(1), progress(2), done(&result)], false),
             "stuck" => self.watched("stuck", vec![progress(1)], true),

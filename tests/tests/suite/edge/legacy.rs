@@ -148,7 +148,7 @@ async fn a_cancelled_request_ends_without_a_response() {
 
 #[tokio::test]
 async fn notifications_arrive_on_the_get_stream() {
-    let node = node().await;
+    let node = node_with(|config, _| config.max_listen_streams = 1).await;
     let old = Old::open(&node, "2025-11-25").await;
     let (_, body) = ask(old.post(&request(1, "resources/subscribe", json!({"uri": "a:1"})))).await;
     assert_eq!(body["result"], json!({}));
@@ -195,6 +195,8 @@ async fn batches_of_2025_03_26() {
     assert_eq!(code_of(json!(2)), -32601);
     assert_eq!(code_of(Value::Null), -32600);
     assert_eq!(ask(old.post(&json!([initialized]))).await, (202, Value::Null));
+    let lost = accept_both(node.client.post(node.url())).header("mcp-session-id", "lost");
+    assert_eq!(ask(lost.body(json!([ping]).to_string())).await.0, 404);
 
     let streamed = json!([ping, request(2, "tools/call", json!({"name": "progress", "_meta": {"progressToken": 1}}))]);
     let mut events = Events::open(old.post(&streamed)).await;
