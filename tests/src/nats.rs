@@ -134,7 +134,8 @@ fn port_in(text: &str) -> Option<u16> {
 /// The binary that `tests/peers/install.sh` installs, or one on the path.
 fn program() -> Result<PathBuf> {
     let in_peers = |peers: PathBuf| peers.join("venv/bin/nats-server");
-    let mut candidates: Vec<PathBuf> = env::var_os("SPANWIRE_PEERS_DIR").map(|dir| in_peers(dir.into())).into_iter().collect();
+    let mut candidates: Vec<PathBuf> =
+        env::var_os("SPANWIRE_PEERS_DIR").map(|dir| in_peers(dir.into())).into_iter().collect();
     let cache = env::var_os("XDG_CACHE_HOME")
         .map(PathBuf::from)
         .or_else(|| env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")));

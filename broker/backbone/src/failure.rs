@@ -37,7 +37,10 @@ pub(crate) fn nobody(whom: &Whom) -> Error {
 }
 
 pub(crate) fn not_connected(whom: &Whom) -> Error {
-    Error::new(ErrorKind::Unavailable, format!("request to {whom} not sent: this node is not connected to the backbone"))
+    Error::new(
+        ErrorKind::Unavailable,
+        format!("request to {whom} not sent: this node is not connected to the backbone"),
+    )
 }
 
 pub(crate) fn lost(whom: &Whom, why: impl fmt::Display) -> Error {

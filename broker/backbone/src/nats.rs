@@ -140,9 +140,8 @@ impl Backbone for Nats {
 }
 
 fn check(config: &Config) -> Result<()> {
-    let plain = |token: &str| {
-        !token.is_empty() && token.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
-    };
+    let plain =
+        |token: &str| !token.is_empty() && token.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
     let wrong = if !config.prefix.split('.').all(plain) {
         "the prefix is not tokens of A-Za-z0-9_- separated by dots"
     } else if config.keep_alive.is_zero() || config.lost_after <= config.keep_alive {

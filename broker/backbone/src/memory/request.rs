@@ -81,7 +81,11 @@ fn open(
 }
 
 fn broken_off(seat: &Seat, whom: &Whom) -> Error {
-    if seat.node.closed.is_cancelled() { failure::lost(whom, "the node is shutting down") } else { failure::no_end(whom) }
+    if seat.node.closed.is_cancelled() {
+        failure::lost(whom, "the node is shutting down")
+    } else {
+        failure::no_end(whom)
+    }
 }
 
 /// The serving side: a task of the serving node, which ends with the reply, with the caller or with the node.

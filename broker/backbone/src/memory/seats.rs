@@ -119,9 +119,6 @@ impl Seats {
     }
 
     pub(super) fn subscribe(&self, tenant: &Tenant, kind: &str, max: usize) -> broadcast::Receiver<Publication> {
-        self.topics()
-            .entry((tenant.clone(), kind.to_owned()))
-            .or_insert_with(|| broadcast::channel(max).0)
-            .subscribe()
+        self.topics().entry((tenant.clone(), kind.to_owned())).or_insert_with(|| broadcast::channel(max).0).subscribe()
     }
 }

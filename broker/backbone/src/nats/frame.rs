@@ -149,8 +149,13 @@ mod tests {
     fn what_is_not_a_frame() {
         let good = Head { kind: Kind::Message, seq: 1, node: None, whole: None }.encode();
         assert_eq!(Head::decode(&HeaderMap::new()), None);
-        let changes =
-            [(header::WIRE, "2"), (header::FRAME, "other"), (header::SEQ, "-1"), (header::NODE, "Not One"), (header::WHOLE, "7 x")];
+        let changes = [
+            (header::WIRE, "2"),
+            (header::FRAME, "other"),
+            (header::SEQ, "-1"),
+            (header::NODE, "Not One"),
+            (header::WHOLE, "7 x"),
+        ];
         for (name, value) in changes {
             let mut bad = good.clone();
             header::put(&mut bad, name, value);

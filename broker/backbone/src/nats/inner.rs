@@ -19,14 +19,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
 
-use super::{
-    Config,
-    link::Link,
-    running::RunningCalls,
-    slot::Slot,
-    subject::Subjects,
-    window::Amount,
-};
+use super::{Config, link::Link, running::RunningCalls, slot::Slot, subject::Subjects, window::Amount};
 use crate::gauge::InFlight;
 
 /// Room that headers may need, of the server's `max_payload`.

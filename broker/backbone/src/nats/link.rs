@@ -103,9 +103,10 @@ async fn options(
         Credentials::None => options,
         Credentials::Password { user, password } => options.user_and_password(user, password),
         Credentials::Token(token) => options.token(token),
-        Credentials::File(path) => options.credentials_file(&path).await.map_err(|error| {
-            invalid(format!("cannot read nats credentials file {}: {error}", path.display()))
-        })?,
+        Credentials::File(path) => options
+            .credentials_file(&path)
+            .await
+            .map_err(|error| invalid(format!("cannot read nats credentials file {}: {error}", path.display())))?,
     };
     options = options.require_tls(config.tls.required);
     if let Some(file) = &config.tls.ca_file {

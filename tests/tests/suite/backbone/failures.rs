@@ -20,9 +20,7 @@ fn on_fs() -> ServeOn {
 pub(super) async fn a_handler_that_panics_is_an_error(fixture: &Fixture) {
     let at_once = handler(|_| panic!("on purpose, at once"));
     let later = handler(|_| {
-        stream::iter([message("1")])
-            .chain(stream::once(async { panic!("on purpose, later") as Frame }))
-            .boxed()
+        stream::iter([message("1")]).chain(stream::once(async { panic!("on purpose, later") as Frame })).boxed()
     });
     for script in [at_once, later] {
         let guard = fixture.b.serve(on_fs(), script).await.unwrap();

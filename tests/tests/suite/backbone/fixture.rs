@@ -29,13 +29,7 @@ impl Fixture {
     pub(super) fn memory() -> Self {
         let hub = memory::Hub::new(memory::Config::default());
         let node = |id: &str, tenant: &str| hub.node(node_id(id), tenant.parse().unwrap());
-        Self {
-            a: node("a", "t"),
-            b: node("b", "t"),
-            c: node("c", "t"),
-            stranger: node("a", "u"),
-            _server: None,
-        }
+        Self { a: node("a", "t"), b: node("b", "t"), c: node("c", "t"), stranger: node("a", "u"), _server: None }
     }
 
     pub(super) async fn nats() -> Self {
