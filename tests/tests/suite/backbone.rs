@@ -56,6 +56,7 @@ contract! {
         five_mebibytes_both_ways,
         eight_mebibytes_both_ways,
         large_frames_in_the_middle_of_a_reply,
+        many_large_frames_to_a_slow_caller,
         a_request_above_the_limit_is_refused,
         a_reply_above_the_limit_is_an_error;
     failures:
@@ -67,5 +68,6 @@ contract! {
     events:
         publications_arrive_in_order,
         other_kinds_and_tenants_are_not_heard,
+        a_slow_subscriber_is_told_of_a_gap,
         odd_topics_arrive_whole;
 }

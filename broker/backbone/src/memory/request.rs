@@ -19,7 +19,7 @@ use crate::{
 pub(super) fn send(shared: Arc<Shared>, caller: Arc<Node>, to: Address, request: BusRequest) -> BusReply {
     let deadline = Instant::now() + request.budget;
     async_stream::stream! {
-        let _waiting = caller.in_flight.requests.enter();
+        let mut waiting = Some(caller.in_flight.requests.enter());
         let mut whom = Whom::new(to.clone());
         let (seat, mut frames) = match open(&shared, &caller, &mut whom, &to, request, deadline) {
             Ok(opened) => opened,
@@ -36,8 +36,12 @@ pub(super) fn send(shared: Arc<Shared>, caller: Arc<Node>, to: Address, request:
                 () = sleep_until(deadline) => Err(failure::deadline(&whom)),
             };
             let last = matches!(item, Err(_) | Ok(Frame::End { .. }));
+            if last {
+                waiting = None;
+            }
             yield item;
             if last {
+                drop(waiting);
                 return;
             }
         }
@@ -63,6 +67,9 @@ fn open(
         return Err(failure::too_large("request", request.payload.len(), limit));
     }
     let seat = shared.seats.pick(&caller.tenant, to).ok_or_else(|| failure::nobody(whom))?;
+    if let Address::Server(server) = to {
+        request.server = Some(server.clone());
+    }
     request.budget = deadline.saturating_duration_since(Instant::now());
     if request.budget.is_zero() {
         return Err(failure::deadline(whom));

@@ -54,3 +54,26 @@ pub(super) async fn odd_topics_arrive_whole(fixture: &Fixture) {
         assert_eq!(heard(&mut messages).await.topic, topic);
     }
 }
+
+pub(super) async fn a_slow_subscriber_is_told_of_a_gap(fixture: &Fixture) {
+    /// More than any implementation keeps for a subscriber.
+    const PUBLICATIONS: usize = 20_000;
+    let mut slow = fixture.a.subscribe("server").await.unwrap();
+    let mut done = fixture.a.subscribe("done").await.unwrap();
+    for n in 0..PUBLICATIONS {
+        fixture.b.publish(&topic("server", "fs", "changed"), n.to_string().into()).await.unwrap();
+    }
+    fixture.b.publish(&topic("done", "all", "done"), "x".into()).await.unwrap();
+    while done.next().await.expect("subscription ended") == BusMessage::Gap {}
+    let mut last = None;
+    loop {
+        match slow.next().await.expect("subscription ended") {
+            BusMessage::Gap => break,
+            BusMessage::Publication(publication) => {
+                let n = String::from_utf8_lossy(&publication.payload).parse::<usize>().unwrap();
+                assert!(last < Some(n), "{n} after {last:?}");
+                last = Some(n);
+            }
+        }
+    }
+}
