@@ -270,7 +270,8 @@ impl Reader {
 
     /// A line that is no message. A response that is one but for its form still ends its call.
     fn bad(&self, line: &[u8], error: &spanwire_mcp::WireError) {
-        let text: String = String::from_utf8_lossy(line.get(..MAX_LOGGED * 4).unwrap_or(line)).chars().take(MAX_LOGGED).collect();
+        let text: String =
+            String::from_utf8_lossy(line.get(..MAX_LOGGED * 4).unwrap_or(line)).chars().take(MAX_LOGGED).collect();
         tracing::warn!(target: "spanwire::server", server = %self.server, %error, "skipped a line on stdout: {text}");
         if let Some(RequestId::Number(id)) = error.id {
             let text = format!("server \"{}\" sent an invalid response: {error}", self.server);
@@ -281,9 +282,8 @@ impl Reader {
     fn too_long(&self, head: &[u8], tail: &[u8]) {
         let limit = self.limits.max_bytes;
         let text = format!("server \"{}\" sent a message above {limit} bytes", self.server);
-        let known = id_in(head, tail).is_some_and(|id| {
-            self.calls.finish(id, Err(Error::new(ErrorKind::TooLarge, text.clone())))
-        });
+        let known = id_in(head, tail)
+            .is_some_and(|id| self.calls.finish(id, Err(Error::new(ErrorKind::TooLarge, text.clone()))));
         tracing::warn!(server = %self.server, limit, belongs_to_a_call = known, "a message was too long");
     }
 }

@@ -82,8 +82,7 @@ impl Calls {
         if let Some(reason) = &table.closed {
             return Err(Error::new(ErrorKind::Unavailable, reason.to_string()));
         }
-        let slot =
-            Arc::new(Slot { method: method.clone(), mailbox: Mutex::default(), wake: Notify::new() });
+        let slot = Arc::new(Slot { method: method.clone(), mailbox: Mutex::default(), wake: Notify::new() });
         table.open.insert(id, slot.clone());
         Ok(Inbox { calls: self.clone(), slot, id, done: false })
     }

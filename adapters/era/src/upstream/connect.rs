@@ -154,9 +154,8 @@ impl Handshake<'_> {
 
     fn discover_request(&self) -> WireRequest {
         let revision = Revision::CANONICAL;
-        let params =
-            Outgoing { params: &Json::empty_object(), progress_token: None, trace: None }
-                .modern(revision, &self.line.client_info);
+        let params = Outgoing { params: &Json::empty_object(), progress_token: None, trace: None }
+            .modern(revision, &self.line.client_info);
         WireRequest { id: self.line.next_id(), revision, method: Method::Discover, params, trace: None }
     }
 
@@ -263,7 +262,10 @@ impl Handshake<'_> {
         let greeting = self.read(&Method::Initialize, &result)?;
         let version = greeting.protocol_version.unwrap_or_default();
         let revision = version.parse::<Revision>().map_err(|error| {
-            Error::new(ErrorKind::BadServer, format!("server \"{}\" answered initialize with an {error}", self.line.server))
+            Error::new(
+                ErrorKind::BadServer,
+                format!("server \"{}\" answered initialize with an {error}", self.line.server),
+            )
         })?;
         Ok(ServerFacts {
             revision,

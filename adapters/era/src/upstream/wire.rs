@@ -24,11 +24,7 @@ pub struct WireRequest {
 impl WireRequest {
     /// The JSON-RPC request.
     pub fn to_request(&self) -> Request {
-        Request {
-            id: RequestId::Number(self.id),
-            method: self.method.clone(),
-            params: Some(self.params.clone()),
-        }
+        Request { id: RequestId::Number(self.id), method: self.method.clone(), params: Some(self.params.clone()) }
     }
 
     /// True when the server must not be told that it is no longer wanted (2025-11-25, basic/utilities/cancellation).

@@ -8,9 +8,7 @@ use futures::StreamExt;
 use http::{HeaderMap, StatusCode};
 use reqwest::Response as HttpResponse;
 use spanwire_era::upstream::{Calls, Discovery, Inbox, Unasked, Wire, WireRequest, judge};
-use spanwire_mcp::{
-    Era, Message, Method, Notification, Request, RequestId, Response, Revision, codes, meta,
-};
+use spanwire_mcp::{Era, Message, Method, Notification, Request, RequestId, Response, Revision, codes, meta};
 use spanwire_model::{Error, ErrorKind, Event, Outcome, Reply, Result, ServerId};
 use tokio::{sync::mpsc, time::timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -190,11 +188,7 @@ fn unproved(error: Error, status: StatusCode, server: &ServerId) -> Error {
 
 impl Inner {
     fn about(&self, method: &Method) -> About {
-        About {
-            server: self.server.as_str().into(),
-            method: method.clone(),
-            max_bytes: self.config.max_body_bytes,
-        }
+        About { server: self.server.as_str().into(), method: method.clone(), max_bytes: self.config.max_body_bytes }
     }
 
     async fn post(&self, request: &WireRequest) -> reqwest::Result<HttpResponse> {
@@ -278,8 +272,7 @@ impl Inner {
         if session.generation != generation {
             return Ok(());
         }
-        let request =
-            WireRequest { id: RENEWAL_ID, revision, method: Method::Initialize, params, trace: None };
+        let request = WireRequest { id: RENEWAL_ID, revision, method: Method::Initialize, params, trace: None };
         let about = self.about(&request.method);
         let handshake = async {
             let response = self.post(&request).await.map_err(|error| about.not_sent(&error))?;
