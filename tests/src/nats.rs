@@ -139,11 +139,7 @@ fn program() -> Result<PathBuf> {
     let cache = env::var_os("XDG_CACHE_HOME")
         .map(PathBuf::from)
         .or_else(|| env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")));
-    if let Some(entries) = cache.and_then(|cache| fs::read_dir(cache.join("spanwire/peers")).ok()) {
-        let mut found: Vec<PathBuf> = entries.flatten().map(|entry| in_peers(entry.path())).collect();
-        found.sort();
-        candidates.extend(found.into_iter().rev());
-    }
+    candidates.extend(cache.map(|cache| in_peers(cache.join("spanwire/peers"))));
     let path = env::var_os("PATH").unwrap_or_default();
     candidates.extend(env::split_paths(&path).map(|dir| dir.join("nats-server")));
     candidates
