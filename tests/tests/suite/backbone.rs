@@ -51,7 +51,8 @@ contract! {
         nothing_happens_before_the_first_poll,
         a_reply_dropped_before_its_first_frame_cancels,
         a_reply_dropped_after_its_first_frame_cancels,
-        the_budget_ends_a_call;
+        the_budget_ends_a_call,
+        a_budget_may_be_without_measure;
     sizes:
         five_mebibytes_both_ways,
         eight_mebibytes_both_ways,
@@ -69,5 +70,6 @@ contract! {
         publications_arrive_in_order,
         other_kinds_and_tenants_are_not_heard,
         a_slow_subscriber_is_told_of_a_gap,
+        a_publication_above_the_limit_is_refused,
         odd_topics_arrive_whole;
 }

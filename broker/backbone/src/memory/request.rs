@@ -12,12 +12,13 @@ use tokio::{
 use super::{Node, Shared, seats::Seat};
 use crate::{
     backlog::{self, Backlog},
+    budget,
     failure::{self, Whom},
 };
 
 /// The caller's side. Nothing happens before the first poll.
 pub(super) fn send(shared: Arc<Shared>, caller: Arc<Node>, to: Address, request: BusRequest) -> BusReply {
-    let deadline = Instant::now() + request.budget;
+    let deadline = budget::deadline(request.budget);
     async_stream::stream! {
         let mut waiting = Some(caller.in_flight.requests.enter());
         let mut whom = Whom::new(to.clone());

@@ -157,6 +157,8 @@ fn read_trace(headers: &HeaderMap) -> Option<TraceContext> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use spanwire_model::Tenant;
     use uuid::Uuid;
 

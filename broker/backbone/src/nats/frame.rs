@@ -122,6 +122,8 @@ fn error_kind(name: &str) -> ErrorKind {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     #[test]

@@ -20,6 +20,7 @@ use super::{
 };
 use crate::{
     backlog::{self, Backlog},
+    budget,
     failure::{self, Whom},
     gauge::Running,
 };
@@ -63,7 +64,7 @@ pub(super) async fn run(inner: Arc<Inner>, handler: Arc<dyn BusHandler>, job: Jo
     let received = Instant::now();
     let Job { request, key, control, announced, parts, mut outbox, handling } = job;
     let listed = inner.running.listed(&key);
-    let deadline = received + request.budget;
+    let deadline = budget::deadline(request.budget);
     let whom = failure::here(request.server.as_ref(), &inner.config.node);
     let work = Work { inner: &inner, control: &control, outbox: &mut outbox, whom: &whom, received };
     let work = AssertUnwindSafe(work.run(handler, request, announced, parts)).catch_unwind();

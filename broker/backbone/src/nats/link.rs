@@ -16,6 +16,8 @@ use super::{Config, Credentials};
 const OLDEST_SERVER: (i64, i64, i64) = (2, 11, 0);
 /// Longest a single attempt may take.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Shortest time for an attempt, also when little is left of the time to connect.
+const MIN_ATTEMPT_TIMEOUT: Duration = Duration::from_secs(1);
 /// How often the client asks a silent server whether it is there; it gives up after three times this.
 const PING_INTERVAL: Duration = Duration::from_secs(5);
 /// Messages that wait for one subscription. What comes above that is lost, which is noticed.
@@ -88,7 +90,7 @@ async fn options(
     if servers.is_empty() {
         return Err(invalid("no nats address is given".into()));
     }
-    let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(100));
+    let left = deadline.saturating_duration_since(Instant::now()).max(MIN_ATTEMPT_TIMEOUT);
     let mut options = ConnectOptions::new()
         .name(format!("spanwire {}/{}", config.tenant, config.node))
         .ping_interval(PING_INTERVAL)

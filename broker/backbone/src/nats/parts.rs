@@ -143,6 +143,8 @@ impl Assembly {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     fn cut(payload: &'static [u8], max: usize) -> (Vec<Bytes>, Bytes, Option<Whole>) {

@@ -17,6 +17,7 @@ use super::{
     window::{Amount, Taken},
 };
 use crate::{
+    budget,
     failure::{self, Whom},
     gauge::Running,
 };
@@ -32,7 +33,7 @@ const MAX_ERROR_TEXT: usize = 4096;
 
 /// Nothing happens before the first poll.
 pub(super) fn send(inner: Arc<Inner>, to: Address, request: BusRequest) -> BusReply {
-    let deadline = Instant::now() + request.budget;
+    let deadline = budget::deadline(request.budget);
     async_stream::stream! {
         let mut call = match Call::open(inner, to, request, deadline).await {
             Ok(call) => call,

@@ -48,7 +48,8 @@ impl Control {
 
     /// Passes a part on. A caller that sends more than is asked for, or what is not asked for, is cut off.
     pub(super) fn part(&self, part: NumberedPart) {
-        if !self.parts.as_ref().is_some_and(|parts| parts.try_send(part).is_ok()) {
+        let passed_on = self.parts.as_ref().is_some_and(|parts| parts.try_send(part).is_ok());
+        if !passed_on {
             self.cancelled.cancel();
         }
     }
@@ -76,7 +77,7 @@ impl RunningCalls {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lists a call; `None` when it is listed already or has been cancelled.
+    /// Lists a call. False when it is listed already or has been cancelled.
     pub(super) fn list(&self, key: &str, control: Arc<Control>) -> bool {
         let mut calls = self.calls();
         if calls.cancelled.contains(key) || calls.running.contains_key(key) {
@@ -119,6 +120,8 @@ impl Drop for Listed<'_> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     fn control() -> Arc<Control> {

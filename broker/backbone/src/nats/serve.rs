@@ -1,11 +1,17 @@
 //! The serving side: subscriptions, and what becomes of a request that arrives.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use async_nats::{Message, Subscriber};
 use futures::StreamExt;
 use spanwire_model::{BusHandler, Error, ErrorKind, Result, ServeGuard, ServeOn};
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::{
+    sync::{OwnedSemaphorePermit, mpsc},
+    time::timeout,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -18,6 +24,11 @@ use super::{
     running::Control,
     window::Amount,
 };
+
+/// How long requests may be on the way to a subscription that ends.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+/// Largest window that a caller is believed.
+const MAX_WINDOW: Amount = Amount { frames: 4096, bytes: 64 << 20 };
 
 pub(super) async fn serve(inner: &Arc<Inner>, on: ServeOn, handler: Arc<dyn BusHandler>) -> Result<ServeGuard> {
     inner.open()?;
@@ -67,23 +78,26 @@ async fn accept(
     stop: CancellationToken,
     _seat: Option<OwnedSemaphorePermit>,
 ) {
-    let mut stopping = false;
     loop {
         tokio::select! {
             biased;
             () = inner.closed.cancelled() => return,
-            () = stop.cancelled(), if !stopping => {
-                stopping = true;
-                if requests.drain().await.is_err() {
-                    return;
-                }
-            }
+            () = stop.cancelled() => break,
             message = requests.next() => match message {
                 Some(message) => arrived(&inner, message, &handler),
                 None => return,
             },
         }
     }
+    // Without a connection nothing is on the way, and dropping the subscription is enough.
+    let rest = async {
+        if inner.is_connected() && requests.drain().await.is_ok() {
+            while let Some(message) = requests.next().await {
+                arrived(&inner, message, &handler);
+            }
+        }
+    };
+    let _ = timeout(DRAIN_TIMEOUT, inner.closed.run_until_cancelled(rest)).await;
 }
 
 /// Starts the task of a request, or refuses it. Never waits.
@@ -112,7 +126,7 @@ fn arrived(inner: &Arc<Inner>, message: Message, handler: &Arc<dyn BusHandler>) 
     }
     let Envelope { request, window, announced } = envelope;
     let (parts_tx, parts) = mpsc::channel(MAX_PARTS_AHEAD);
-    let control = Arc::new(Control::new(smaller(inner, window), announced.as_ref().map(|_| parts_tx)));
+    let control = Arc::new(Control::new(within_reason(window), announced.as_ref().map(|_| parts_tx)));
     if !inner.running.list(&key, control.clone()) {
         return; // cancelled before it came
     }
@@ -130,10 +144,7 @@ fn refuse(inner: &Arc<Inner>, mut outbox: Outbox, error: Error) {
     });
 }
 
-/// The window that both sides agree to.
-fn smaller(inner: &Inner, offered: Amount) -> Amount {
-    Amount {
-        frames: offered.frames.min(inner.config.window_frames as u64),
-        bytes: offered.bytes.min(inner.config.window_bytes as u64),
-    }
+/// What the caller offers, since it is the caller's memory, up to what no caller of ours would offer.
+fn within_reason(offered: Amount) -> Amount {
+    Amount { frames: offered.frames.min(MAX_WINDOW.frames), bytes: offered.bytes.min(MAX_WINDOW.bytes) }
 }

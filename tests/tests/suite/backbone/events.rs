@@ -1,9 +1,9 @@
 //! Publications: at most once, in order per publisher.
 
 use futures::{StreamExt, stream::BoxStream};
-use spanwire_model::{BusMessage, Publication, Topic};
+use spanwire_model::{BusMessage, ErrorKind, Publication, Topic};
 
-use super::fixture::{Fixture, node_id};
+use super::fixture::{Fixture, MAX_MESSAGE_BYTES, node_id};
 
 pub(super) fn topic(kind: &str, id: &str, what: &str) -> Topic {
     Topic { kind: kind.into(), id: id.into(), what: what.into() }
@@ -76,4 +76,13 @@ pub(super) async fn a_slow_subscriber_is_told_of_a_gap(fixture: &Fixture) {
             }
         }
     }
+}
+
+pub(super) async fn a_publication_above_the_limit_is_refused(fixture: &Fixture) {
+    let mut messages = fixture.a.subscribe("server").await.unwrap();
+    let changed = topic("server", "fs", "changed");
+    let error = fixture.b.publish(&changed, vec![b'x'; MAX_MESSAGE_BYTES + 1].into()).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::TooLarge, "{error:?}");
+    fixture.b.publish(&changed, "small".into()).await.unwrap();
+    assert_eq!(heard(&mut messages).await.payload, "small");
 }

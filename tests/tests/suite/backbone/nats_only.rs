@@ -105,6 +105,8 @@ async fn a_dead_server_loses_replies_and_refuses_requests() {
 
     drop(guard);
     let _guard = b.serve(on_fs(), echo()).await.unwrap();
+    drop(b.serve(ServeOn::Node, echo()).await.unwrap());
+    let _node = within(b.serve(ServeOn::Node, echo())).await.unwrap();
     server.restart().await.unwrap();
     is_connected(a.as_ref(), true).await;
     is_connected(b.as_ref(), true).await;
