@@ -11,6 +11,7 @@ mod observe;
 mod plan;
 mod rewrite;
 mod serve;
+mod trace;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 

@@ -48,18 +48,23 @@ impl Control for NodeControl {
         self.telemetry.ring().recent(limit, &ring_filter(filter)).into_iter().map(summary).collect()
     }
 
-    fn trace(&self, ids: RangeInclusive<u128>) -> TraceMatch {
-        let ring = self.telemetry.ring();
-        let all = ring.recent(usize::MAX, &spanwire_telemetry::TraceFilter::default());
-        let mut found = all.into_iter().filter(|trace| ids.contains(&trace.trace_id));
-        match (found.next(), found.next()) {
-            (None, _) => TraceMatch::None,
-            (Some(one), None) => {
-                let spans = ring.trace(one.trace_id).unwrap_or_default();
+    async fn trace(&self, ids: RangeInclusive<u128>) -> TraceMatch {
+        let all = self.telemetry.ring().recent(usize::MAX, &spanwire_telemetry::TraceFilter::default());
+        let mut held = all.into_iter().map(|trace| trace.trace_id).filter(|id| ids.contains(id));
+        let id = match (held.next(), held.next()) {
+            (Some(_), Some(_)) => return TraceMatch::Many,
+            (Some(id), None) => id,
+            // A whole id may be known to another node only.
+            (None, _) if ids.start() == ids.end() => *ids.start(),
+            (None, _) => return TraceMatch::None,
+        };
+        let spans = self.router.trace(id).await;
+        match spanwire_telemetry::TraceSummary::of(&spans) {
+            Some(found) => {
                 let spans = spans.into_iter().map(span).collect();
-                TraceMatch::One(Box::new(Trace { summary: summary(one), spans }))
+                TraceMatch::One(Box::new(Trace { summary: summary(found), spans }))
             }
-            (Some(_), Some(_)) => TraceMatch::Many,
+            None => TraceMatch::None,
         }
     }
 
