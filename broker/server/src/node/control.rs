@@ -7,6 +7,7 @@ use futures::{StreamExt, stream::BoxStream};
 use spanwire_admin::{
     Control, Listener, SpanKind, SpanRecord, Status, TelemetryStatus, Trace, TraceFilter, TraceMatch, TraceSummary,
 };
+use spanwire_http::server::SessionPlaces;
 use spanwire_model::{Backbone, Dispatch, Inventory, NodeId, Result, ServerId, ServerSpec};
 use spanwire_registry::Handle as Registry;
 use spanwire_router::Router;
@@ -24,6 +25,7 @@ pub(super) struct NodeControl {
     pub(super) router: Router,
     pub(super) backbone: Arc<dyn Backbone>,
     pub(super) telemetry: Telemetry,
+    pub(super) sessions: SessionPlaces,
 }
 
 #[async_trait]
@@ -99,7 +101,7 @@ impl Control for NodeControl {
             backbone: self.backbone.describe(),
             backbone_connected: self.backbone.is_connected(),
             in_flight: self.router.in_flight() as u64,
-            sessions: 0,
+            sessions: self.sessions.taken() as u64,
             telemetry: TelemetryStatus {
                 endpoint: self.otlp_endpoint.clone(),
                 exported: metrics.spans(SpanResult::Exported),
@@ -111,7 +113,10 @@ impl Control for NodeControl {
     }
 
     fn metrics(&self) -> String {
-        self.telemetry.metrics().encode_openmetrics()
+        let metrics = self.telemetry.metrics();
+        metrics.set_sessions(self.sessions.taken());
+        metrics.set_backbone_in_flight(self.backbone.in_flight().values().sum());
+        metrics.encode_openmetrics()
     }
 }
 
