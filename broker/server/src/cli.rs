@@ -13,8 +13,8 @@ use crate::{
 };
 
 const AFTER_HELP: &str = "\
-Output: text for people, or JSON with --json (--output json). After `call`, --json takes the arguments of the tool; put it
-before the command, or write --output json, for the raw result.
+Output is text for people, or JSON with --json, short for --output json. Only after `call`, --json takes the arguments of the
+tool: write `spanwire --json call …` or --output json for the raw result.
 
 Exit codes:
   0  done
@@ -45,7 +45,14 @@ struct Global {
     #[arg(long, global = true, env = "SPANWIRE_NODE", value_name = "URL", help_heading = "Global")]
     node: Option<String>,
     /// Bearer token [default: the operator's token in the data folder, for a node on this machine]
-    #[arg(long, global = true, env = "SPANWIRE_TOKEN", hide_env_values = true, value_name = "TOKEN", help_heading = "Global")]
+    #[arg(
+        long,
+        global = true,
+        env = "SPANWIRE_TOKEN",
+        hide_env_values = true,
+        value_name = "TOKEN",
+        help_heading = "Global"
+    )]
     token: Option<String>,
     /// Configuration file [default: spanwire.toml here, else spanwire/config.toml in the user's configuration folder]
     #[arg(long, global = true, env = "SPANWIRE_CONFIG", value_name = "FILE", help_heading = "Global")]
@@ -82,7 +89,7 @@ enum Color {
 #[derive(Debug, Args)]
 pub(crate) struct JsonFlag {
     /// Short for --output json
-    #[arg(long = "json", id = "json_after")]
+    #[arg(long = "json", id = "json_after", global = true)]
     json: bool,
 }
 

@@ -63,15 +63,17 @@ impl Target {
             .and_then(|text| config::parse(&text, "").ok())
             .unwrap_or_default();
         config.node.data_dir = std::env::var_os(DATA_DIR).map(PathBuf::from).or(config.node.data_dir);
-        let url = node.unwrap_or_else(|| format!("http://{}", reachable(config.listen.grpc, config::Listen::default().grpc)));
+        let url =
+            node.unwrap_or_else(|| format!("http://{}", reachable(config.listen.grpc, config::Listen::default().grpc)));
         let token = token.or_else(|| if is_loopback(&url) { token_file(&config) } else { None });
         Self { url, token }
     }
 
     /// Connects.
     pub(crate) async fn connect(&self) -> Result<Broker, Failure> {
-        let endpoint = Endpoint::from_shared(self.url.clone())
-            .map_err(|_| Failure::usage(format!("--node \"{}\" is not a URL such as http://127.0.0.1:7401", self.url)))?;
+        let endpoint = Endpoint::from_shared(self.url.clone()).map_err(|_| {
+            Failure::usage(format!("--node \"{}\" is not a URL such as http://127.0.0.1:7401", self.url))
+        })?;
         if endpoint.uri().scheme_str() != Some("http") {
             return Err(Failure::usage(format!("--node \"{}\" must begin with http://", self.url)));
         }

@@ -84,8 +84,9 @@ impl From<Status> for Failure {
         let text = if lost { "the connection to the node was lost".to_owned() } else { status.message().to_owned() };
         let failure = Self::new(exit, text);
         match status.code() {
-            Code::Unauthenticated => failure
-                .with_hint("give the operator's token with --token or SPANWIRE_TOKEN, or name the data folder's --config"),
+            Code::Unauthenticated => failure.with_hint(
+                "give the operator's token with --token or SPANWIRE_TOKEN, or name the data folder's --config",
+            ),
             Code::Unimplemented => failure.with_hint("the node is of another version than this program"),
             _ => failure,
         }

@@ -89,7 +89,9 @@ pub(crate) enum ImportError {
         what: String,
     },
     /// Read, but it is nobody's.
-    #[error("{file}: no MCP servers found: expected \"mcpServers\" (Claude, Cursor), \"servers\" (VS Code) or [mcp_servers] (Codex)")]
+    #[error(
+        "{file}: no MCP servers found: expected \"mcpServers\" (Claude, Cursor), \"servers\" (VS Code) or [mcp_servers] (Codex)"
+    )]
     Unknown {
         /// The file as it is shown.
         file: String,

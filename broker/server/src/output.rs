@@ -147,7 +147,9 @@ fn layout(headers: &[&str], rows: Vec<Vec<Cell>>, width: u16) -> Vec<String> {
 
 fn marked(text: &str, tone: Tone) -> String {
     match MARKS.iter().find(|(_, meant)| *meant == tone) {
-        Some((mark, _)) => text.split_whitespace().map(|word| format!("{mark}{word}{END}")).collect::<Vec<_>>().join(" "),
+        Some((mark, _)) => {
+            text.split_whitespace().map(|word| format!("{mark}{word}{END}")).collect::<Vec<_>>().join(" ")
+        }
         None => text.to_owned(),
     }
 }

@@ -11,7 +11,9 @@ use crate::{
 
 /// Arguments of `spanwire add`.
 #[derive(Debug, clap::Args)]
-#[command(override_usage = "spanwire add NAME [OPTIONS] -- COMMAND [ARG]...\n       spanwire add NAME [OPTIONS] --url URL")]
+#[command(
+    override_usage = "spanwire add NAME [OPTIONS] -- COMMAND [ARG]...\n       spanwire add NAME [OPTIONS] --url URL"
+)]
 pub(crate) struct Args {
     /// Id of the server: 1 to 32 of a-z, 0-9 and -, beginning with a letter
     name: ServerId,
@@ -71,7 +73,8 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure
 }
 
 fn table(args: Args) -> ServerTable {
-    let secrets = |pairs: Vec<(String, String)>| pairs.into_iter().map(|(key, value)| (key, Secret::new(value))).collect();
+    let secrets =
+        |pairs: Vec<(String, String)>| pairs.into_iter().map(|(key, value)| (key, Secret::new(value))).collect();
     let mut command = args.command.into_iter();
     ServerTable {
         command: command.next(),

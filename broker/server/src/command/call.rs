@@ -32,13 +32,13 @@ pub(crate) struct Args {
     #[arg(long = "json", visible_alias = "json-args", value_name = "JSON", id = "json_arguments")]
     json: Option<String>,
     /// A view instead of all servers
-    #[arg(long, value_name = "VIEW", default_value = "")]
+    #[arg(long, value_name = "VIEW", default_value = "", hide_default_value = true)]
     view: String,
     /// Longest that the call may take, in milliseconds
     #[arg(long, value_name = "MS", default_value_t = 60_000)]
     timeout_ms: u64,
     /// W3C trace context of the caller
-    #[arg(long, env = "TRACEPARENT", value_name = "TRACEPARENT", default_value = "")]
+    #[arg(long, env = "TRACEPARENT", value_name = "TRACEPARENT", default_value = "", hide_default_value = true)]
     traceparent: String,
 }
 
@@ -81,8 +81,12 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure
 
 /// The tool of exactly this name. Looked up first: its schema gives the arguments their types.
 async fn find(broker: &mut Broker, name: &str, view: &str) -> Result<Tool, Failure> {
-    let request =
-        ListToolsRequest { view: view.to_owned(), query: name.to_owned(), limit: MAX_TOOLS, ..ListToolsRequest::default() };
+    let request = ListToolsRequest {
+        view: view.to_owned(),
+        query: name.to_owned(),
+        limit: MAX_TOOLS,
+        ..ListToolsRequest::default()
+    };
     let found = broker.list_tools(request.clone()).await?.into_inner().tools;
     if let Some(tool) = found.into_iter().find(|tool| tool.name == name) {
         return Ok(tool);
@@ -142,7 +146,11 @@ impl Progress {
 
     fn show(&self, params: &Value) {
         let number = |key: &str| params.get(key).and_then(Value::as_f64).unwrap_or_default();
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a float saturates; it is a picture")]
+        #[allow(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a float saturates; it is a picture"
+        )]
         let (at, total) = ((number("progress") * 1000.0) as u64, (number("total") * 1000.0) as u64);
         let message = clean(params.get("message").and_then(Value::as_str).unwrap_or_default()).replace('\n', " ");
         if self.bar.is_hidden() {

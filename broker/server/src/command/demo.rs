@@ -92,7 +92,9 @@ async fn show(node: &RunningNode, config: &Config, once: bool, context: &mut Con
     announce(node, config, &mut context.out)?;
     if !once {
         let prefix = variables(node, config, target.token.as_ref());
-        context.out.line(format!("\nTry, in another terminal: {prefix}spanwire call weather__get_forecast city=Oslo"))?;
+        context
+            .out
+            .line(format!("\nTry, in another terminal: {prefix}spanwire call weather__get_forecast city=Oslo"))?;
         context.out.line("Ctrl-C ends the demo.")?;
     }
     Ok(())

@@ -109,7 +109,11 @@ async fn node(target: &Target, config: Option<&Config>, findings: &mut Vec<Findi
                 let text = format!("{} {} answers at {}", status.node, status.version, target.url);
                 findings.push(match status.ready {
                     true => Finding::ok("node", text),
-                    false => Finding::warn("node", format!("{text}, not ready: {}", status.missing.join("; ")), "wait, or see its log"),
+                    false => Finding::warn(
+                        "node",
+                        format!("{text}, not ready: {}", status.missing.join("; ")),
+                        "wait, or see its log",
+                    ),
                 });
                 Some(broker)
             }
@@ -151,7 +155,12 @@ fn print(findings: &[Finding], context: &mut Context) -> Result<(), Failure> {
     }
     let rows = findings.iter().map(|finding| {
         let (word, tone) = verdict(finding);
-        vec![Cell::from(&finding.check), Cell::toned(word, tone), Cell::from(&finding.found), Cell::from(&finding.advice)]
+        vec![
+            Cell::from(&finding.check),
+            Cell::toned(word, tone),
+            Cell::from(&finding.found),
+            Cell::from(&finding.advice),
+        ]
     });
     context.out.table(&["check", "", "found", "what to do"], rows.collect())?;
     Ok(())

@@ -68,7 +68,8 @@ fn same(a: &ServerInfo, b: &ServerInfo) -> bool {
 
 fn line(server: &ServerInfo) -> String {
     let (word, tone) = state(server.state());
-    let detail = if server.detail.is_empty() { String::new() } else { format!(": {}", first_line(&server.detail, MAX_DETAIL)) };
+    let detail =
+        if server.detail.is_empty() { String::new() } else { format!(": {}", first_line(&server.detail, MAX_DETAIL)) };
     let word = crate::output::paint(&format!("{word:<9}"), tone);
     format!("{word} {} on {}, {}{detail}", server.id, server.node, crate::output::count(server.tools as usize, "tool"))
 }

@@ -34,7 +34,8 @@ fn facts(status: &StatusResponse) -> Vec<(&'static str, String)> {
     } else {
         format!("{}: {}", paint("not ready", Tone::Bad), status.missing.join("; "))
     };
-    let connected = if status.backbone_connected { paint("connected", Tone::Good) } else { paint("not connected", Tone::Bad) };
+    let connected =
+        if status.backbone_connected { paint("connected", Tone::Good) } else { paint("not connected", Tone::Bad) };
     let servers: Vec<String> = status
         .servers
         .iter()
@@ -54,7 +55,11 @@ fn facts(status: &StatusResponse) -> Vec<(&'static str, String)> {
     facts.push(("servers", if servers.is_empty() { "none".to_owned() } else { servers.join(", ") }));
     facts.push(("calls", format!("{} in flight, {} sessions", status.in_flight, status.sessions)));
     if let Some(telemetry) = &status.telemetry {
-        let to = if telemetry.endpoint.is_empty() { "not exported".to_owned() } else { format!("to {}", telemetry.endpoint) };
+        let to = if telemetry.endpoint.is_empty() {
+            "not exported".to_owned()
+        } else {
+            format!("to {}", telemetry.endpoint)
+        };
         let lost = telemetry.failed + telemetry.dropped;
         let lost = paint(&format!("{lost} lost"), if lost == 0 { Tone::Plain } else { Tone::Warn });
         facts.push(("spans", format!("{to}: {} sent, {lost}, {} held", telemetry.exported, telemetry.held)));

@@ -16,13 +16,13 @@ const MAX_DESCRIPTION: usize = 160;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Words that must all be found in name, title or description
-    #[arg(long, value_name = "WORDS", default_value = "")]
+    #[arg(long, value_name = "WORDS", default_value = "", hide_default_value = true)]
     search: String,
     /// A view instead of all servers
-    #[arg(long, value_name = "VIEW", default_value = "")]
+    #[arg(long, value_name = "VIEW", default_value = "", hide_default_value = true)]
     view: String,
     /// Only tools of this server
-    #[arg(long, value_name = "SERVER", default_value = "")]
+    #[arg(long, value_name = "SERVER", default_value = "", hide_default_value = true)]
     server: String,
     /// How many tools at most
     #[arg(long, value_name = "N", default_value_t = 1000)]
@@ -51,15 +51,22 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure
     }
     context.out.table(&["tool", "node", "description"], list.tools.iter().map(row).collect())?;
     if list.truncated && context.out.terminal {
-        context.out.line(format!("{} of {} tools: narrow it with --search or --server", list.tools.len(), list.total))?;
+        context.out.line(format!(
+            "{} of {} tools: narrow it with --search or --server",
+            list.tools.len(),
+            list.total
+        ))?;
     }
     Ok(())
 }
 
 fn row(tool: &Tool) -> Vec<Cell> {
     let about = if tool.description.is_empty() { &tool.title } else { &tool.description };
-    let nodes =
-        if tool.nodes.is_empty() { Cell::toned("none", Tone::Bad) } else { Cell::toned(tool.nodes.join(" "), Tone::Dim) };
+    let nodes = if tool.nodes.is_empty() {
+        Cell::toned("none", Tone::Bad)
+    } else {
+        Cell::toned(tool.nodes.join(" "), Tone::Dim)
+    };
     vec![(&tool.name).into(), nodes, first_line(about, MAX_DESCRIPTION).into()]
 }
 

@@ -47,7 +47,7 @@ enum What {
 #[derive(Debug, clap::Args)]
 struct Filter {
     /// Found in the name or an attribute of any span
-    #[arg(long, value_name = "TEXT", default_value = "")]
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     search: String,
     /// Only traces with an error
     #[arg(long)]
@@ -120,11 +120,8 @@ pub(crate) fn print(summary: &TraceSummary, spans: &[Span], context: &mut Contex
 
 async fn follow(filter: Filter, context: &mut Context) -> Result<(), Failure> {
     let mut broker = context.target().connect().await?;
-    let request = FollowTracesRequest {
-        text: filter.search,
-        errors_only: filter.errors,
-        min_duration_ms: filter.slower_than_ms,
-    };
+    let request =
+        FollowTracesRequest { text: filter.search, errors_only: filter.errors, min_duration_ms: filter.slower_than_ms };
     let mut traces = broker.follow_traces(request).await?.into_inner();
     while let Some(trace) = traces.message().await? {
         if context.out.json {

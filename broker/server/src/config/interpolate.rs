@@ -34,8 +34,7 @@ pub(crate) fn interpolate(text: &str, lookup: Lookup<'_>) -> Result<String, Vari
         }
         out.push_str(&rest[..at]);
         let (inner, after) = rest[at + 2..].split_once('}').ok_or(VariableError::Malformed)?;
-        let (name, default) =
-            inner.split_once(":-").map_or((inner, None), |(name, default)| (name, Some(default)));
+        let (name, default) = inner.split_once(":-").map_or((inner, None), |(name, default)| (name, Some(default)));
         if !is_name(name) {
             return Err(VariableError::Malformed);
         }
@@ -61,8 +60,11 @@ impl Config {
     /// Resolves variables where they are allowed: servers that are enabled, tokens of principals, NATS, OTLP headers.
     pub(super) fn resolve(&mut self, file: &str, lookup: Lookup<'_>) -> Result<(), ConfigError> {
         for (key, value) in self.resolvable() {
-            *value = interpolate(value, lookup)
-                .map_err(|what| ConfigError::Variable { file: file.to_owned(), key, what })?;
+            *value = interpolate(value, lookup).map_err(|what| ConfigError::Variable {
+                file: file.to_owned(),
+                key,
+                what,
+            })?;
         }
         Ok(())
     }

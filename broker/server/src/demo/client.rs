@@ -73,7 +73,8 @@ fn now_unix_nanos() -> u64 {
 impl McpClient {
     /// A client of an endpoint; its trace begins now.
     pub(crate) fn new(endpoint: impl Into<String>, workflow: &str) -> Result<Self, Failure> {
-        let http = reqwest::Client::builder().timeout(REQUEST_TIMEOUT).no_proxy().build().map_err(|error| broken(&error))?;
+        let http =
+            reqwest::Client::builder().timeout(REQUEST_TIMEOUT).no_proxy().build().map_err(|error| broken(&error))?;
         let trace_id = Uuid::new_v4().as_u128().max(1);
         let root = CallSpan::begin(trace_id, None, workflow);
         Ok(Self { http, endpoint: endpoint.into(), trace_id, root, next_id: 1 })
@@ -98,7 +99,8 @@ impl McpClient {
     ) -> Result<(Value, CallSpan), Failure> {
         let id = self.next_id;
         self.next_id += 1;
-        let name = method.name_member().and_then(|member| params.get(member)).and_then(Value::as_str).map(str::to_owned);
+        let name =
+            method.name_member().and_then(|member| params.get(member)).and_then(Value::as_str).map(str::to_owned);
         let label = name.as_ref().map_or_else(|| method.to_string(), |name| format!("{method} {name}"));
         let span = CallSpan::begin(self.trace_id, Some(self.root.id), label);
         let trace = TraceContext { trace_id: self.trace_id, span_id: span.id, sampled: true, tracestate: None };

@@ -112,9 +112,7 @@ impl DemoServer for Notes {
 
     fn resources(&self) -> Option<Vec<Value>> {
         let notes = self.notes();
-        let entry = |(slug, note): (&String, &Note)| {
-            json!({ "uri": uri(slug), "name": slug, "title": note.title, "mimeType": "text/plain" })
-        };
+        let entry = |(slug, note): (&String, &Note)| json!({ "uri": uri(slug), "name": slug, "title": note.title, "mimeType": "text/plain" });
         Some(notes.iter().map(entry).collect())
     }
 

@@ -51,7 +51,10 @@ async fn a_modern_host_sees_progress_and_the_same_forecast_again() {
         host.modern(id, "tools/call", params.clone()).await;
         for step in 0..3 {
             let progress = host.next().await;
-            assert_eq!((&progress["params"]["progressToken"], &progress["params"]["progress"]), (&json!(7), &json!(step)));
+            assert_eq!(
+                (&progress["params"]["progressToken"], &progress["params"]["progress"]),
+                (&json!(7), &json!(step))
+            );
         }
         texts.push(host.next().await["result"]["content"][0]["text"].clone());
     }
@@ -88,7 +91,8 @@ async fn a_cancelled_call_is_not_answered_and_the_end_of_input_ends_the_server()
 #[tokio::test]
 async fn a_legacy_host_saves_a_note_and_reads_it() {
     let mut host = Host::of(Notes::default());
-    let initialize = json!({ "protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": { "name": "x", "version": "1" } });
+    let initialize =
+        json!({ "protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": { "name": "x", "version": "1" } });
     host.send(json!({ "jsonrpc": "2.0", "id": 0, "method": "initialize", "params": initialize })).await;
     assert_eq!(host.next().await["result"]["protocolVersion"], "2025-06-18");
     host.send(json!({ "jsonrpc": "2.0", "method": "notifications/initialized" })).await;
@@ -98,7 +102,8 @@ async fn a_legacy_host_saves_a_note_and_reads_it() {
     let saved = host.next().await;
     assert_eq!(saved["result"]["content"][1]["uri"], "note://to-do");
     assert!(saved["result"].get("resultType").is_none());
-    host.send(json!({ "jsonrpc": "2.0", "id": 2, "method": "resources/read", "params": { "uri": "note://to-do" } })).await;
+    host.send(json!({ "jsonrpc": "2.0", "id": 2, "method": "resources/read", "params": { "uri": "note://to-do" } }))
+        .await;
     assert_eq!(host.next().await["result"]["contents"][0]["text"], "rest");
     host.send(json!({ "jsonrpc": "2.0", "id": 3, "method": "resources/read", "params": { "uri": "note://x" } })).await;
     assert_eq!(host.next().await["error"]["code"], -32002);

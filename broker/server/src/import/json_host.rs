@@ -11,11 +11,11 @@ use super::{
 use crate::config::{Secret, ServerTable};
 
 /// Members that matter to a host's window only.
-const SILENT: [&str; 7] =
-    ["alwaysAllow", "autoApprove", "description", "name", "icon", "gallery", "version"];
+const SILENT: [&str; 7] = ["alwaysAllow", "autoApprove", "description", "name", "icon", "gallery", "version"];
 
 pub(super) fn parse(text: &str, file: &str) -> Result<Found, ImportError> {
-    let syntax = |error: serde_json::Error| ImportError::Syntax { file: file.to_owned(), what: format!("not JSON: {error}") };
+    let syntax =
+        |error: serde_json::Error| ImportError::Syntax { file: file.to_owned(), what: format!("not JSON: {error}") };
     let root: Value = serde_json::from_str(&jsonc::plain(text)).map_err(syntax)?;
     let object = |value: &Value| value.as_object().cloned();
     let (format, servers, inputs) = if let Some(servers) = root.get("mcpServers").and_then(object) {
@@ -90,7 +90,8 @@ impl Reader {
             table.headers.clear();
         }
         if kind == "sse" {
-            let text = format!("server \"{name}\" uses the old HTTP+SSE transport; it is taken over as Streamable HTTP");
+            let text =
+                format!("server \"{name}\" uses the old HTTP+SSE transport; it is taken over as Streamable HTTP");
             self.warnings.push(text);
         }
         if !table.enabled {
@@ -102,7 +103,17 @@ impl Reader {
 
     fn note_unknown(&mut self, name: &str, members: &Map<String, Value>) {
         const READ: [&str; 11] = [
-            "command", "args", "env", "cwd", "url", "serverUrl", "httpUrl", "headers", "type", "transport", "disabled",
+            "command",
+            "args",
+            "env",
+            "cwd",
+            "url",
+            "serverUrl",
+            "httpUrl",
+            "headers",
+            "type",
+            "transport",
+            "disabled",
         ];
         for key in members.keys().map(String::as_str).filter(|key| *key != "enabled") {
             if !READ.contains(&key) && !SILENT.contains(&key) {
@@ -162,7 +173,9 @@ fn warning(rewritten: &Rewritten, inputs: &BTreeMap<String, String>) -> String {
         }
         Rewritten::Env { variable } => format!("${{env:{variable}}} becomes ${{{variable}}}"),
         Rewritten::Host { name, variable } => {
-            format!("${{{name}}} is known to the editor only and becomes ${{{variable}}}: set {variable} before you start the node")
+            format!(
+                "${{{name}}} is known to the editor only and becomes ${{{variable}}}: set {variable} before you start the node"
+            )
         }
         Rewritten::Literal => "a \"${\" that is no placeholder is kept as plain text".to_owned(),
     }

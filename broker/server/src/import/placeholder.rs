@@ -89,5 +89,9 @@ fn variable_of(id: &str) -> String {
         after_lower = c.is_ascii_lowercase() || c.is_ascii_digit();
         variable.push(if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' });
     }
-    if variable.starts_with(|c: char| c.is_ascii_digit()) || variable.is_empty() { format!("_{variable}") } else { variable }
+    if variable.starts_with(|c: char| c.is_ascii_digit()) || variable.is_empty() {
+        format!("_{variable}")
+    } else {
+        variable
+    }
 }

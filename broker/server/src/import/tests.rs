@@ -89,7 +89,10 @@ fn a_configuration_is_extended_and_never_overwritten() {
     std::fs::write(&target, "# mine\n[node]\nid = 'n' # keep").unwrap();
     add_to_file(&target, &servers).unwrap();
     let text = std::fs::read_to_string(&target).unwrap();
-    assert_eq!(text, "# mine\n[node]\nid = 'n' # keep\n\n[servers.a]\ncommand = \"x\"\n\n[servers.b]\ncommand = \"y\"\n");
+    assert_eq!(
+        text,
+        "# mine\n[node]\nid = 'n' # keep\n\n[servers.a]\ncommand = \"x\"\n\n[servers.b]\ncommand = \"y\"\n"
+    );
     std::fs::write(&target, "servers = {}").unwrap();
     assert!(add_to_file(&target, &servers).is_err());
     assert_eq!(std::fs::read_to_string(&target).unwrap(), "servers = {}");

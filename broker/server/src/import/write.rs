@@ -126,7 +126,8 @@ pub(crate) fn server_toml(id: &ServerId, table: &ServerTable) -> String {
     }
     for (member, map) in [("env", &table.env), ("headers", &table.headers)] {
         if !map.is_empty() {
-            let exposed = |(key, value): (&String, &Secret)| (key.clone(), toml::Value::String(value.expose().to_owned()));
+            let exposed =
+                |(key, value): (&String, &Secret)| (key.clone(), toml::Value::String(value.expose().to_owned()));
             let values: toml::Table = map.iter().map(exposed).collect();
             out.push_str(&format!("\n[servers.{id}.{member}]\n{values}"));
         }

@@ -41,10 +41,14 @@ fn a_tree_with_its_times() {
 
 #[test]
 fn every_span_comes_once_whatever_the_parents_say() {
-    let spans = [span("1", "2", "a", 0, 1), span("2", "1", "b", 0, 2), span("3", "3", "self", 0, 3), span("3", "x", "twice", 0, 1)];
+    let spans = [
+        span("1", "2", "a", 0, 1),
+        span("2", "1", "b", 0, 2),
+        span("3", "3", "self", 0, 3),
+        span("3", "x", "twice", 0, 1),
+    ];
     assert_eq!(plain(&spans, 100).len(), 5);
     assert_eq!(plain(&[], 100).len(), 1);
-    let chain: Vec<Span> =
-        (1..2000).map(|n| span(&n.to_string(), &(n - 1).to_string(), "deep", n, 3000)).collect();
+    let chain: Vec<Span> = (1..2000).map(|n| span(&n.to_string(), &(n - 1).to_string(), "deep", n, 3000)).collect();
     assert!(plain(&chain, 120).iter().all(|line| line.chars().count() <= 120));
 }

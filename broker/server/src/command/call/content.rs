@@ -54,7 +54,10 @@ mod tests {
             assert_eq!(plain, expected);
         };
         check(json!({"content": [{"type": "text", "text": "a\u{1b}[2Jb\n"}]}), &["a[2Jb"]);
-        check(json!({"content": [{"type": "image", "mimeType": "image/png", "data": "AAAA"}]}), &["[image image/png, 3 bytes]"]);
+        check(
+            json!({"content": [{"type": "image", "mimeType": "image/png", "data": "AAAA"}]}),
+            &["[image image/png, 3 bytes]"],
+        );
         check(json!({"content": [{"type": "resource_link", "uri": "n+x://1", "name": "One"}]}), &["n+x://1 One"]);
         check(json!({"content": [{"type": "resource", "resource": {"uri": "u:1", "text": "t"}}]}), &["u:1\nt"]);
         check(json!({"content": [], "structuredContent": {"a": 1}}), &["{\n  \"a\": 1\n}"]);

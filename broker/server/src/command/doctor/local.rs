@@ -19,7 +19,8 @@ pub(super) fn check(config: &Config, findings: &mut Vec<Finding>) {
 
 fn check_command(check: &str, command: &str, server: &ServerTable) -> Finding {
     // A child gets the node's PATH unless the table sets another.
-    let path = server.env.get("PATH").map(|path| path.expose().into()).or_else(|| env::var_os("PATH")).unwrap_or_default();
+    let path =
+        server.env.get("PATH").map(|path| path.expose().into()).or_else(|| env::var_os("PATH")).unwrap_or_default();
     let cwd = server.cwd.as_deref().map(Path::new);
     if let Some(cwd) = cwd.filter(|cwd| !cwd.is_dir()) {
         return Finding::fail(check, format!("cwd {} is no folder", cwd.display()), "make it, or correct \"cwd\"");
@@ -54,10 +55,14 @@ fn check_token_file(config: &Config, findings: &mut Vec<Finding>) {
     let path = config.data_dir().join(TOKEN_FILE);
     let shown = path.display().to_string();
     match fs::metadata(&path) {
-        Err(_) => findings.push(Finding::ok("token file", format!("none at {shown}: a node makes one when it needs it"))),
+        Err(_) => {
+            findings.push(Finding::ok("token file", format!("none at {shown}: a node makes one when it needs it")))
+        }
         Ok(metadata) => findings.push(match readable_by_others(&metadata) {
             false => Finding::ok("token file", shown),
-            true => Finding::fail("token file", format!("{shown} is open to other users"), format!("chmod 600 {shown}")),
+            true => {
+                Finding::fail("token file", format!("{shown} is open to other users"), format!("chmod 600 {shown}"))
+            }
         }),
     }
 }

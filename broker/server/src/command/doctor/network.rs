@@ -96,7 +96,9 @@ async fn check_otlp(endpoint: &str) -> Finding {
     let usual = if endpoint.starts_with("https://") { 443 } else { 80 };
     match connect(endpoint, usual).await {
         Ok(_) => Finding::ok("otlp", format!("{endpoint} accepts connections")),
-        Err(error) => Finding::warn("otlp", error, "calls work without it; correct telemetry.otlp_endpoint to see spans"),
+        Err(error) => {
+            Finding::warn("otlp", error, "calls work without it; correct telemetry.otlp_endpoint to see spans")
+        }
     }
 }
 

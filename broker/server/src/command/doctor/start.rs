@@ -32,7 +32,9 @@ fn of_info(server: &ServerInfo) -> Finding {
     let detail = first_line(&server.detail, MAX_DETAIL);
     match server.state() {
         v1::ServerState::Ready => Finding::ok(check, format!("ready, {}", count(server.tools as usize, "tool"))),
-        v1::ServerState::Degraded => Finding::warn(check, detail, "a part of what it lists is missing: tell its author"),
+        v1::ServerState::Degraded => {
+            Finding::warn(check, detail, "a part of what it lists is missing: tell its author")
+        }
         v1::ServerState::Starting => Finding::warn(check, "still starting", "ask again"),
         v1::ServerState::Down => Finding::fail(check, detail, ADVICE),
         v1::ServerState::Stopped | v1::ServerState::Unspecified => Finding::warn(check, "stopped", ""),
