@@ -1,1 +1,5 @@
-//! stub
+//! The harness of the end-to-end tests, and the benchmark.
+
+pub mod bench;
+pub mod nats;
+pub mod rust_server;

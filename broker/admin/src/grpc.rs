@@ -57,9 +57,19 @@ pub async fn serve_grpc(
     token: Option<ControlToken>,
     shutdown: CancellationToken,
 ) -> Result<(), ServeError> {
+    serve(listener, control, token.map_or(Access::Loopback, Access::Token), shutdown, DRAIN).await
+}
+
+pub(crate) async fn serve(
+    listener: TcpListener,
+    control: Arc<dyn Control>,
+    access: Access,
+    shutdown: CancellationToken,
+    drain: Duration,
+) -> Result<(), ServeError> {
     let health = HealthReporter::new();
     health.set_serving::<Mounted>().await;
-    let routes = routes(control, token.map_or(Access::Loopback, Access::Token), &health, &shutdown)?;
+    let routes = routes(control, access, &health, &shutdown)?;
 
     let cut = CancellationToken::new();
     let _cut_when_dropped = cut.clone().drop_guard();
@@ -75,7 +85,7 @@ pub async fn serve_grpc(
     tokio::pin!(serving);
     let overdue = async {
         shutdown.cancelled().await;
-        tokio::time::sleep(DRAIN).await;
+        tokio::time::sleep(drain).await;
     };
     tokio::select! {
         served = &mut serving => return Ok(served?),

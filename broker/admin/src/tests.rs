@@ -31,8 +31,8 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::{
-    Control, ControlToken, Listener, SpanKind, SpanRecord, Status, TelemetryStatus, Trace, TraceFilter, TraceMatch,
-    TraceSummary, serve_grpc,
+    Control, ControlToken, Listener, ServeError, SpanKind, SpanRecord, Status, TelemetryStatus, Trace, TraceFilter,
+    TraceMatch, TraceSummary, serve_grpc,
 };
 
 /// Longest that a test waits for what must come.
@@ -275,6 +275,14 @@ struct Node {
 
 impl Node {
     async fn start(token: Option<&str>) -> Self {
+        let token = token.map(|token| ControlToken::new(token).unwrap());
+        Self::serve(|listener, control, shutdown| serve_grpc(listener, control, token, shutdown)).await
+    }
+
+    async fn serve<F>(serve: impl FnOnce(TcpListener, Arc<Scripted>, CancellationToken) -> F) -> Self
+    where
+        F: Future<Output = Result<(), ServeError>> + Send + 'static,
+    {
         let (dropped_tx, dropped) = mpsc::unbounded_channel();
         let servers = vec![
             server("git", "here", ServerState::Ready, 7),
@@ -292,8 +300,7 @@ impl Node {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
-        let token = token.map(|token| ControlToken::new(token).unwrap());
-        let serve = serve_grpc(listener, control.clone(), token, shutdown.clone());
+        let serve = serve(listener, control.clone(), shutdown.clone());
         let serving = tokio::spawn(async move { serve.await.unwrap() });
         Self { control, address, dropped, shutdown, serving }
     }

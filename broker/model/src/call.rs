@@ -53,6 +53,8 @@ pub enum EdgeTransport {
     Stdio,
     /// The control API.
     Grpc,
+    /// Another node, over the backbone.
+    Backbone,
 }
 
 impl ClientFacts {

@@ -101,6 +101,11 @@ impl Listing {
         }
     }
 
+    /// True when nothing is listed.
+    pub fn is_empty(&self) -> bool {
+        ListKind::ALL.into_iter().all(|kind| self.of(kind).is_empty())
+    }
+
     /// The entries of a kind, to be filled.
     pub fn of_mut(&mut self, kind: ListKind) -> &mut Vec<ListingEntry> {
         match kind {

@@ -41,6 +41,9 @@ pub enum StoreError {
     Closed,
 }
 
+/// A key and its value.
+pub type Pair = (Vec<u8>, Vec<u8>);
+
 /// Durable state of one node.
 ///
 /// Laws: `apply` is atomic, and what it acknowledged survives `kill -9` of the process; reads see what was acknowledged;
@@ -54,7 +57,7 @@ pub trait Store: Send + Sync + 'static {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError>;
 
     /// All keys that begin with the prefix, with their values.
-    fn scan(&self, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError>;
+    fn scan(&self, prefix: &[u8]) -> Result<Vec<Pair>, StoreError>;
 }
 
 impl dyn Store {

@@ -1,1 +1,100 @@
-//! stub
+//! Who exists and is alive.
+//!
+//! One task owns the state: the servers of this node, each supervised by a task of its own, and what the peers said of theirs.
+//! Whatever changes, the owner publishes a new immutable [`Inventory`]. Reads are snapshots; nobody else writes.
+
+mod attached;
+mod handle;
+mod listing;
+mod owner;
+mod peers;
+mod state;
+pub mod store;
+mod supervisor;
+
+use std::{sync::Arc, time::Duration};
+
+pub use attached::{Attached, Slot};
+pub use handle::Handle;
+pub use listing::ListLimits;
+pub use peers::INVENTORY_METHOD;
+use spanwire_model::{Backbone, Connector, Inventory, NodeId, Result, ServerSpec, Store};
+use tokio::sync::{mpsc, watch};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// Turns a stored specification, which holds `${VAR}`, into one that can be connected. The result may hold secrets.
+pub type Resolve = Arc<dyn Fn(&ServerSpec) -> Result<ServerSpec> + Send + Sync>;
+
+/// How servers and nodes are looked after.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// This node.
+    pub node: NodeId,
+    /// Longest that connecting and shaking hands may take.
+    pub connect_timeout: Duration,
+    /// Limits of one listing.
+    pub list: ListLimits,
+    /// Calls in flight to one server, where its specification does not say. Further ones wait.
+    pub max_in_flight: usize,
+    /// Calls waiting for one server. Further ones are refused as overloaded.
+    pub max_waiting: usize,
+    /// First pause before a server is started again; doubles up to `backoff_max`, with jitter.
+    pub backoff_min: Duration,
+    /// Longest pause.
+    pub backoff_max: Duration,
+    /// A connection that lasted this long begins the back-off anew.
+    pub stable_after: Duration,
+    /// How often a node says that it is alive.
+    pub heartbeat: Duration,
+    /// Heartbeats missed before a node counts as gone.
+    pub heartbeats_missed: u32,
+}
+
+impl Config {
+    /// The defaults, for a node.
+    pub fn new(node: NodeId) -> Self {
+        Self {
+            node,
+            connect_timeout: Duration::from_secs(30),
+            list: ListLimits::default(),
+            max_in_flight: 64,
+            max_waiting: 1024,
+            backoff_min: Duration::from_millis(250),
+            backoff_max: Duration::from_secs(30),
+            stable_after: Duration::from_secs(10),
+            heartbeat: Duration::from_secs(1),
+            heartbeats_missed: 4,
+        }
+    }
+}
+
+/// What the registry is given to work with.
+pub struct Parts {
+    /// Connects servers.
+    pub connector: Arc<dyn Connector>,
+    /// Keeps servers that were added at run time, and eras that were found.
+    pub store: Arc<dyn Store>,
+    /// Reaches the peers.
+    pub backbone: Arc<dyn Backbone>,
+    /// Resolves stored specifications.
+    pub resolve: Resolve,
+}
+
+/// Commands waiting for the owner.
+const COMMANDS: usize = 256;
+
+/// Starts the registry with the servers of the configuration, resolved, and those that the store remembers.
+///
+/// # Errors
+/// When the store or the backbone cannot be read or subscribed to.
+pub async fn start(config: Config, parts: Parts, configured: Vec<ServerSpec>) -> Result<Handle> {
+    let (commands, inbox) = mpsc::channel(COMMANDS);
+    let (publisher, inventory) = watch::channel(Arc::new(Inventory::default()));
+    let handle = Handle::new(commands, inventory, CancellationToken::new(), TaskTracker::new());
+    let owner = owner::Owner::new(config, parts, handle.clone(), publisher);
+    owner.start(inbox, configured).await?;
+    Ok(handle)
+}
+
+#[cfg(test)]
+mod tests;

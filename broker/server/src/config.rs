@@ -24,7 +24,7 @@ mod server;
 pub(crate) use access::Prefix;
 pub(crate) use access::{PrincipalTable, View};
 pub(crate) use error::{ConfigError, Problem};
-pub(crate) use interpolate::{Lookup, from_environment};
+pub(crate) use interpolate::{Lookup, from_environment, interpolate};
 pub(crate) use load::{LoadError, Overrides, Source, parse};
 pub(crate) use paths::{TOKEN_FILE, default_config_path, default_data_dir, hostname_id};
 pub(crate) use secret::Secret;

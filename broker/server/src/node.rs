@@ -1,11 +1,26 @@
-//! Stub: the composition root is written elsewhere.
+//! The composition root: builds every room from one configuration, in the order of the layers, and takes them down in reverse.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use spanwire_model::Inventory;
-use tokio::sync::watch;
+use anyhow::Context;
+use spanwire_admin::ControlToken;
+use spanwire_model::{Backbone, Dispatch, Inventory};
+use spanwire_registry::Handle as Registry;
+use spanwire_router::Router;
+use spanwire_telemetry::Telemetry;
+use tokio::{net::TcpListener, sync::watch};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::config::Config;
+
+mod build;
+mod connectors;
+mod control;
+mod files;
+mod gate;
+
+/// Longest that telemetry may take to deliver what it holds at the end.
+const FLUSH: Duration = Duration::from_secs(2);
 
 /// A node that answers on its addresses. Dropping it without [`RunningNode::shutdown`] stops it at once.
 pub(crate) struct RunningNode {
@@ -15,14 +30,94 @@ pub(crate) struct RunningNode {
     pub(crate) grpc_addr: SocketAddr,
     /// All servers, now and after each change.
     pub(crate) inventory: watch::Receiver<Arc<Inventory>>,
-}
-
-impl RunningNode {
-    /// Lets running calls finish within `limits.shutdown_timeout_ms`, and stops.
-    pub(crate) async fn shutdown(self) {}
+    registry: Registry,
+    router: Router,
+    backbone: Arc<dyn Backbone>,
+    telemetry: Telemetry,
+    edges: CancellationToken,
+    tasks: TaskTracker,
+    drain: Duration,
 }
 
 /// Starts a node and returns when it answers. Servers are still starting then: see `inventory`.
-pub(crate) async fn start(_config: Config) -> anyhow::Result<RunningNode> {
-    anyhow::bail!("not merged yet")
+pub(crate) async fn start(config: Config) -> anyhow::Result<RunningNode> {
+    let node = config.node_id()?;
+    gate::check(&config)?;
+    // The addresses first: a port that is taken should not have started anything.
+    let http = bind(config.listen.http, "http").await?;
+    let grpc = bind(config.listen.grpc, "grpc").await?;
+    let (http_addr, grpc_addr) = (http.local_addr()?, grpc.local_addr()?);
+
+    let telemetry = build::telemetry(&config, &node)?;
+    let data = files::data_dir(&config)?;
+    let token = files::operator_token(&data)?;
+    let store = files::store(&data)?;
+    let backbone = build::backbone(&config, &node).await?;
+    let parts = spanwire_registry::Parts {
+        connector: Arc::new(connectors::Connectors::new()?),
+        store,
+        backbone: backbone.clone(),
+        resolve: Arc::new(build::resolve),
+    };
+    let registry = spanwire_registry::start(build::registry(&config, &node), parts, build::specs(&config)?).await?;
+    let router = Router::start(
+        build::router(&config, &node),
+        spanwire_router::Parts {
+            policy: build::policy(&config)?,
+            registry: registry.clone(),
+            backbone: backbone.clone(),
+            telemetry: telemetry.clone(),
+        },
+    )
+    .await?;
+
+    let edges = CancellationToken::new();
+    let tasks = TaskTracker::new();
+    let dispatch: Arc<dyn Dispatch> = Arc::new(router.clone());
+    let edge = build::edge(&config, http_addr, &edges);
+    let drain = Duration::from_millis(config.limits.shutdown_timeout_ms);
+    let control = Arc::new(control::NodeControl {
+        node,
+        started: std::time::Instant::now(),
+        listeners: [("http", http_addr), ("grpc", grpc_addr)],
+        otlp_endpoint: config.telemetry.otlp_endpoint.clone(),
+        registry: registry.clone(),
+        router: router.clone(),
+        backbone: backbone.clone(),
+        telemetry: telemetry.clone(),
+    });
+    let app = spanwire_http::server::router(edge, dispatch, Arc::new(gate::Tokens(router.clone())))
+        .merge(spanwire_admin::http(control.clone()));
+    tasks.spawn(spanwire_http::server::serve(http, app, build::connections(&config), edges.clone()));
+    let stop = edges.clone();
+    tasks.spawn(async move {
+        let token = ControlToken::new(&token).ok();
+        if let Err(error) = spanwire_admin::serve_grpc(grpc, control, token, stop).await {
+            tracing::error!("the control API stopped: {error}");
+        }
+    });
+    let inventory = registry.watch();
+    Ok(RunningNode { http_addr, grpc_addr, inventory, registry, router, backbone, telemetry, edges, tasks, drain })
+}
+
+async fn bind(address: SocketAddr, what: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot listen on {address} for {what}: is another node running?"))
+}
+
+impl RunningNode {
+    /// Lets running calls finish within `limits.shutdown_timeout_ms`, and stops: edges first, then the router, then the servers, the
+    /// backbone, and telemetry last, so that every span of the way down is still delivered.
+    pub(crate) async fn shutdown(self) {
+        self.edges.cancel();
+        self.tasks.close();
+        self.router.shutdown(self.drain).await;
+        if tokio::time::timeout(self.drain, self.tasks.wait()).await.is_err() {
+            tracing::warn!("connections were still open at the end of the time to drain");
+        }
+        self.registry.shutdown(self.drain).await;
+        self.backbone.close().await;
+        self.telemetry.shutdown(FLUSH).await;
+    }
 }

@@ -134,7 +134,7 @@ class Peer:
             case other:
                 raise ValueError(f"unknown operation {other!r}")
 
-    async def _wait_for(self, op: dict, filter: dict, expected: dict) -> dict:
+    async def _wait_for(self, op: dict, subscription: dict, expected: dict) -> dict:
         """Subscribes, runs the trigger, and waits for the notification that it should cause."""
         seen = len(self._notifications)
 
@@ -146,14 +146,14 @@ class Peer:
         async with AsyncExitStack() as stack:
             honored = None
             if self._modern:
-                honored = dump((await stack.enter_async_context(self.client.listen(**filter))).honored)
+                honored = dump((await stack.enter_async_context(self.client.listen(**subscription))).honored)
             elif "uri" in expected:
                 await self.client.subscribe_resource(expected["uri"])
                 stack.push_async_callback(self.client.unsubscribe_resource, expected["uri"])
             trigger = await self.run(op["trigger"]) if op.get("trigger") else None
             async with asyncio.timeout(op.get("timeout_ms", 10_000) / 1000), self._arrived:
                 await self._arrived.wait_for(lambda: any(map(matches, self._notifications[seen:])))
-            notification = next(filter_ for filter_ in self._notifications[seen:] if matches(filter_))
+            notification = next(filter(matches, self._notifications[seen:]))
             return {"trigger": trigger, "notification": notification, "honored": honored}
 
     async def _on_message(self, message) -> None:

@@ -25,6 +25,7 @@ const options = readArguments(process.argv.slice(2));
 const notifications = [];
 const waiters = new Set();
 let negotiatedVersion = null;
+let progressSink = null;
 let client;
 try {
     client = await connect(options);
@@ -75,8 +76,8 @@ async function connect({ modern, url, command, token, caps, timeoutMs }) {
     const negotiation = modern ? { versionNegotiation: { mode: { pin: MODERN_VERSION } } } : {};
     const client = new sdk.Client(CLIENT_INFO, { capabilities, ...negotiation });
     answerServerRequests(client, caps, modern ? (method) => method : requestSchema(sdk));
-    client.fallbackNotificationHandler = async (notification) => {
-        notifications.push(notification);
+    client.fallbackNotificationHandler = async ({ method, params }) => {
+        notifications.push({ method, params });
         for (const waiter of waiters) waiter();
     };
     const headers = token ? { Authorization: `Bearer ${token}` } : {};
@@ -90,6 +91,12 @@ async function connect({ modern, url, command, token, caps, timeoutMs }) {
         tell?.(version);
     };
     await client.connect(transport, { timeout: timeoutMs });
+    // Progress is taken off the transport: sdk 1.x drops an update that is read together with its response.
+    const deliver = transport.onmessage;
+    transport.onmessage = (message, extra) => {
+        if (message.method === "notifications/progress") progressSink?.(message.params);
+        deliver(message, extra);
+    };
     return client;
 }
 
@@ -132,12 +139,17 @@ function describeServer() {
 async function run(op) {
     const progress = [];
     const request = { timeout: op.timeout_ms ?? options.timeoutMs };
-    if (op.progress) request.onprogress = (update) => progress.push(update);
+    if (op.progress) {
+        request.onprogress = () => {};
+        progressSink = ({ progressToken, ...update }) => progress.push(update);
+    }
     let outcome;
     try {
         outcome = { ok: await perform(op, request) };
     } catch (error) {
         outcome = { error: describeError(error) };
+    } finally {
+        progressSink = null;
     }
     return op.progress ? { ...outcome, progress } : outcome;
 }
@@ -198,7 +210,7 @@ async function waitFor(op, request, filter, matches) {
     try {
         const trigger = op.trigger ? await run(op.trigger) : null;
         const notification = await firstMatch(from, matches, op.timeout_ms ?? 10_000);
-        return { trigger, notification, honored: subscription?.honoredFilter };
+        return { trigger, notification, honored: subscription?.honoredFilter ?? null };
     } finally {
         if (subscription) await subscription.close();
         else if (filter.resourceSubscriptions) await client.unsubscribeResource({ uri: op.uri }, request).catch(() => {});

@@ -3,10 +3,10 @@
 Eras: the same endpoint serves both. A request with the 2026-07-28 envelope (`server/discover` first) is answered without a
 session; an `initialize` opens a session and negotiates 2024-11-05 up to 2025-11-25.
 
-FastMCP 4.1.2 advertises `listChanged` but answers neither `subscriptions/listen` nor `resources/subscribe`, and sends its
-notifications only on the response stream of the request that caused them. So that changes reach every client the way the
-specification says, this file registers the official SDK's own handlers for those methods and announces changes itself: to
-`subscriptions/listen` streams (modern) and on the standalone stream of each session (legacy).
+FastMCP 4.1.2 alone answers neither `subscriptions/listen` nor `resources/subscribe`, and says nothing when a tool, prompt or
+resource is added. So that changes reach every client the way the specification says, this file registers the official SDK's
+own handlers for those methods and announces changes itself: to `subscriptions/listen` streams (modern) and on the standalone
+stream of each session (legacy).
 """
 
 import argparse

@@ -7,6 +7,7 @@ use tonic_reflection::pb::v1::{
 };
 
 use super::*;
+use crate::Access;
 
 fn list_services() -> Request<impl futures::Stream<Item = ServerReflectionRequest>> {
     let message_request = Some(MessageRequest::ListServices(String::new()));
@@ -75,4 +76,21 @@ async fn dropping_the_server_closes_its_connections() {
     first(&mut changes).await;
     node.serving.abort();
     assert!(soon("the end of the watch", changes.next()).await.unwrap().is_err());
+}
+
+#[tokio::test]
+async fn whoever_does_not_leave_is_cut_off() {
+    let mut node = Node::serve(|listener, control, shutdown| {
+        crate::grpc::serve(listener, control, Access::Loopback, shutdown, Duration::ZERO)
+    })
+    .await;
+    let _silent = tokio::net::TcpStream::connect(node.address).await.unwrap();
+    let mut client = node.client().await;
+    let request = v1::CallRequest { name: "hangs".into(), ..Default::default() };
+    let mut events = client.call(request).await.unwrap().into_inner();
+    first(&mut events).await;
+    node.shutdown.cancel();
+    assert!(soon("the end of the stream", events.next()).await.unwrap().is_err());
+    assert_eq!(soon("the cancellation", node.dropped.recv()).await.as_deref(), Some("hangs"));
+    soon("the end of the server", node.serving).await.unwrap();
 }

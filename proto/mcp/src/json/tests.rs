@@ -26,6 +26,14 @@ fn depth_counts_brackets_outside_of_strings() {
     assert!(!deeper_than(b"[[],[],[]]", 2));
 }
 
+#[test]
+fn invalid_text_ends_the_iteration() {
+    for text in ["[}", "[1,}", "{\"a\":}", "{\"a\"", "[", "{,"] {
+        let json = Json::from_trusted(text);
+        assert!(json.elements().count() <= 1 && json.entries().count() <= 1, "{text}");
+    }
+}
+
 fn any_value() -> impl Strategy<Value = serde_json::Value> {
     let leaf = prop_oneof![
         Just(serde_json::Value::Null),
@@ -73,4 +81,20 @@ proptest! {
         let _ = json.elements().count();
         let _ = json.with(&[("a", b"1")], &["b"]);
     }
+}
+
+#[test]
+fn iteration_over_text_that_is_not_json_ends() {
+    for text in ["[}", "[1,}", "{\"a\":]", "[\"", "{\"a\\"] {
+        let json = Json::from_trusted(text.to_owned());
+        assert!(json.entries().take(9).count() < 9, "{text}");
+        assert!(json.elements().take(9).count() < 9, "{text}");
+    }
+}
+
+#[test]
+fn a_key_with_half_of_a_surrogate_pair_has_no_name() {
+    let json = Json::from_trusted(r#"{"\ud83d":1}"#);
+    assert_eq!(json.get(""), None);
+    assert_eq!(json.with(&[], &[""]).as_str(), r#"{"\ud83d":1}"#);
 }

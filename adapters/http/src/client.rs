@@ -1,0 +1,127 @@
+//! Servers that are reached over Streamable HTTP, of either era.
+
+mod body;
+mod cancel;
+mod headers;
+mod notices;
+mod session;
+mod wire;
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use http::HeaderMap;
+use reqwest::{Url, redirect};
+use spanwire_era::upstream::{Settings, connect};
+use spanwire_mcp::{Era, Json};
+use spanwire_model::{Connected, Connector, Error, ErrorKind, HttpTarget, Result, ServerId, ServerSpec, Target};
+
+use wire::HttpWire;
+
+/// Redirects that are followed, all of them within the server's own origin.
+const MAX_REDIRECTS: usize = 3;
+/// Idle connections that are kept to one server.
+const MAX_IDLE: usize = 16;
+/// How long an idle connection is kept.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
+
+/// What reaching servers needs.
+#[derive(Clone)]
+pub struct Config {
+    /// How long a connection may take to be established.
+    pub connect_timeout: Duration,
+    /// Longest message of a server, in bytes.
+    pub max_body_bytes: usize,
+    /// How long the end of a session, a cancellation or a new handshake may take.
+    pub control_timeout: Duration,
+    /// The handshake.
+    pub settings: Settings,
+}
+
+impl Config {
+    /// A configuration with the defaults; `client_info` is the object `clientInfo`.
+    pub fn new(client_info: Json) -> Self {
+        Self {
+            connect_timeout: Duration::from_secs(10),
+            // What an edge accepts, and room for the envelope.
+            max_body_bytes: 16 * 1024 * 1024 + 64 * 1024,
+            control_timeout: Duration::from_secs(5),
+            settings: Settings::new(client_info),
+        }
+    }
+}
+
+/// Connects servers over HTTP. Each server has a pool of connections of its own.
+#[derive(Clone)]
+pub struct HttpConnector {
+    config: Arc<Config>,
+}
+
+impl HttpConnector {
+    /// A connector. Makes ring the TLS provider of the process, unless one was chosen before.
+    pub fn new(config: Config) -> Self {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        Self { config: Arc::new(config) }
+    }
+}
+
+#[async_trait]
+impl Connector for HttpConnector {
+    async fn connect(&self, spec: &ServerSpec, known: Option<Era>) -> Result<Connected> {
+        let target = match &spec.target {
+            Target::Http(target) => target,
+            Target::Stdio(_) => {
+                return Err(Error::new(ErrorKind::Internal, format!("server \"{}\" is no HTTP endpoint", spec.id)));
+            }
+        };
+        let endpoint = Endpoint::new(&spec.id, target, &self.config)?;
+        let (wire, unasked) = HttpWire::new(&spec.id, endpoint, self.config.clone());
+        connect(&spec.id, wire, unasked, spec.era, known, &self.config.settings).await
+    }
+}
+
+/// Where requests go, and what each of them carries.
+struct Endpoint {
+    client: reqwest::Client,
+    url: Url,
+    /// The target's own headers. They may be secret.
+    headers: HeaderMap,
+}
+
+impl Endpoint {
+    fn new(server: &ServerId, target: &HttpTarget, config: &Config) -> Result<Self> {
+        let bad = |what: &str| Error::new(ErrorKind::Unavailable, format!("server \"{server}\": {what}"));
+        let url: Url = target.url.parse().map_err(|error| bad(&format!("its url cannot be read: {error}")))?;
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err(bad("its url must begin with http or https"));
+        }
+        let headers = headers::of_target(&target.headers).map_err(|name| bad(&format!("bad header \"{name}\"")))?;
+        let mut builder = reqwest::Client::builder()
+            .connect_timeout(config.connect_timeout)
+            .redirect(redirect::Policy::custom(within_origin))
+            .pool_max_idle_per_host(MAX_IDLE)
+            .pool_idle_timeout(IDLE_TIMEOUT)
+            .tcp_nodelay(true)
+            .user_agent(concat!("spanwire/", env!("CARGO_PKG_VERSION")));
+        if is_loopback(&url) {
+            builder = builder.no_proxy();
+        }
+        let client = builder.build().map_err(|error| bad("no HTTP client").with_private(error))?;
+        Ok(Self { client, url, headers })
+    }
+}
+
+fn is_loopback(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+}
+
+/// Headers may be secret: they go to no other origin.
+fn within_origin(attempt: redirect::Attempt<'_>) -> redirect::Action {
+    let same = attempt.previous().first().is_some_and(|first| first.origin() == attempt.url().origin());
+    if same && attempt.previous().len() <= MAX_REDIRECTS { attempt.follow() } else { attempt.stop() }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,117 @@
+//! The client edge: MCP over Streamable HTTP, for every revision that has it.
+//!
+//! One endpoint serves both eras. A modern request (2026-07-28) is checked, becomes a [`spanwire_model::Call`] and its
+//! [`spanwire_model::Reply`] becomes JSON or server-sent events; nothing is kept between two requests. A legacy client
+//! (2025-03-26 to 2025-11-25) opens a session, which [`spanwire_era::session`] translates.
+//!
+//! Sources: 2026-07-28 basic/transports/streamable-http, basic/versioning; 2025-11-25 basic/transports.
+
+mod agreement;
+mod answer;
+mod config;
+mod connections;
+mod gate;
+mod legacy;
+mod modern;
+mod opening;
+mod post;
+mod refusal;
+mod streams;
+
+use std::{net::SocketAddr, sync::Arc};
+
+use axum::{
+    Router,
+    extract::{Path, Request, State},
+    response::{IntoResponse, Response},
+    routing::any,
+};
+use http::{HeaderMap, Method, StatusCode};
+use spanwire_model::{Dispatch, Error, ErrorKind, Principal};
+
+pub use self::{
+    config::{Config, ConnectionLimits},
+    connections::serve,
+};
+use self::{refusal::Refusal, streams::Streams};
+
+/// Says who calls.
+///
+/// Laws: cheap (called on every request, without waiting); an absent header is judged too, since a node may allow
+/// anonymous callers; the error is [`ErrorKind::Unauthenticated`] (answered with 401) or [`ErrorKind::Denied`] (403)
+/// and never repeats the credentials.
+pub trait Authenticate: Send + Sync + 'static {
+    /// The caller behind an `Authorization` header.
+    fn authenticate(&self, authorization: Option<&str>) -> Result<Principal, Error>;
+}
+
+/// The address of the peer, put into each request's extensions by [`serve`].
+#[derive(Debug, Clone, Copy)]
+pub struct PeerAddress(pub SocketAddr);
+
+/// What every request shares.
+pub(crate) struct Edge {
+    config: Config,
+    dispatch: Arc<dyn Dispatch>,
+    auth: Arc<dyn Authenticate>,
+    streams: Streams,
+    sessions: legacy::Sessions,
+}
+
+/// Who calls, and through what, once the gate has let it pass.
+pub(crate) struct Caller {
+    principal: Principal,
+    view: Option<Arc<str>>,
+    address: Option<SocketAddr>,
+    headers: HeaderMap,
+}
+
+/// The routes `/mcp` (the federated view) and `/mcp/{view}`. Sessions end when the router is dropped.
+pub fn router(config: Config, dispatch: Arc<dyn Dispatch>, auth: Arc<dyn Authenticate>) -> Router {
+    let sessions = legacy::Sessions::new(&config, dispatch.clone());
+    let streams = Streams::new(config.max_listen_streams);
+    let edge = Arc::new(Edge { config, dispatch, auth, streams, sessions });
+    Router::new().route("/mcp", any(federated)).route("/mcp/{view}", any(named)).with_state(edge)
+}
+
+async fn federated(State(edge): State<Arc<Edge>>, request: Request) -> Response {
+    respond(edge, None, request).await
+}
+
+async fn named(State(edge): State<Arc<Edge>>, Path(view): Path<String>, request: Request) -> Response {
+    respond(edge, Some(view.into()), request).await
+}
+
+async fn respond(edge: Arc<Edge>, view: Option<Arc<str>>, request: Request) -> Response {
+    let answered = Box::pin(handle(edge, view, request)).await;
+    answered.unwrap_or_else(IntoResponse::into_response)
+}
+
+async fn handle(edge: Arc<Edge>, view: Option<Arc<str>>, request: Request) -> Result<Response, Refusal> {
+    let (parts, body) = request.into_parts();
+    gate::origin(&edge.config, &parts.headers)?;
+    gate::host(&edge.config, &parts)?;
+    let method = parts.method.clone();
+    if method == Method::POST {
+        gate::content_type(&parts.headers)?;
+        gate::accept(&parts.headers, &[gate::JSON, gate::SSE])?;
+    } else if method == Method::GET && parts.headers.contains_key(spanwire_mcp::header::SESSION_ID) {
+        gate::accept(&parts.headers, &[gate::SSE])?;
+    }
+    let principal = gate::authenticate(&*edge.auth, &parts.headers)?;
+    if let Some(view) = view.as_deref().filter(|view| !edge.dispatch.has_view(view)) {
+        let error = Error::new(ErrorKind::InvalidRequest, format!("unknown view \"{}\"", gate::excerpt(view)));
+        return Err(Refusal::new(StatusCode::NOT_FOUND, error));
+    }
+    let address = parts.extensions.get::<PeerAddress>().map(|peer| peer.0);
+    let caller = Caller { principal, view, address, headers: parts.headers };
+    if method == Method::POST {
+        post::post(edge, caller, body).await
+    } else if method == Method::GET {
+        legacy::get(&edge, &caller)
+    } else if method == Method::DELETE {
+        legacy::delete(&edge, &caller)
+    } else {
+        Err(Refusal::method_not_allowed(&method))
+    }
+}

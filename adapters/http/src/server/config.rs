@@ -1,0 +1,87 @@
+//! Limits and addresses of the client edge.
+
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+/// Configuration of [`super::router`].
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Longest body of a request, in bytes.
+    pub max_body_bytes: usize,
+    /// Values of `Origin` that may call: `scheme://host`, `scheme://host:port`, or `scheme://host:*` for any port. A
+    /// request without the header is no browser's and passes.
+    pub allowed_origins: Vec<String>,
+    /// Values of `Host` that are ours: `host` for any port, `host:port`, or `*` for every host. Guards against DNS
+    /// rebinding; the names and addresses that the node listens on belong in here.
+    pub allowed_hosts: Vec<String>,
+    /// Budget of a call.
+    pub default_call_timeout: Duration,
+    /// Upper bound of every budget, and the budget of `subscriptions/listen`, which is meant to last.
+    pub max_call_timeout: Duration,
+    /// A comment is sent on an event stream after this much silence; a reply that has not begun by then becomes a stream.
+    pub keep_alive: Duration,
+    /// A request's body must have arrived after this.
+    pub body_read_timeout: Duration,
+    /// A legacy session without requests and without an open stream ends after this.
+    pub session_idle_timeout: Duration,
+    /// Legacy sessions at once.
+    pub max_sessions: usize,
+    /// Open `subscriptions/listen` and GET streams at once, per principal.
+    pub max_listen_streams: usize,
+    /// Notifications kept for a legacy session while it has no GET stream; beyond that the oldest is dropped.
+    pub max_session_events: usize,
+    /// Ends listen streams (gracefully) and sessions when the node shuts down.
+    pub shutdown: CancellationToken,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let own = |values: &[&str]| values.iter().map(|value| (*value).to_owned()).collect();
+        Self {
+            max_body_bytes: 16 * 1024 * 1024,
+            allowed_origins: own(&[
+                "http://localhost:*",
+                "http://127.0.0.1:*",
+                "http://[::1]:*",
+                "https://localhost:*",
+                "https://127.0.0.1:*",
+                "https://[::1]:*",
+            ]),
+            allowed_hosts: own(&["localhost", "127.0.0.1", "[::1]"]),
+            default_call_timeout: Duration::from_secs(60),
+            max_call_timeout: Duration::from_secs(24 * 60 * 60),
+            keep_alive: Duration::from_secs(15),
+            body_read_timeout: Duration::from_secs(10),
+            session_idle_timeout: Duration::from_secs(30 * 60),
+            max_sessions: 10_000,
+            max_listen_streams: 64,
+            max_session_events: 256,
+            shutdown: CancellationToken::new(),
+        }
+    }
+}
+
+/// Bounds of the connections that [`super::serve`] accepts.
+#[derive(Debug, Clone)]
+pub struct ConnectionLimits {
+    /// Connections at once; further ones wait in the listener's backlog.
+    pub max_connections: usize,
+    /// From the first byte of a request until its headers are complete.
+    pub header_read_timeout: Duration,
+    /// A connection without a request, or one whose peer does not read what is sent, is closed after this.
+    pub idle_timeout: Duration,
+    /// Requests that run when the node shuts down may take this long to end.
+    pub drain_timeout: Duration,
+}
+
+impl Default for ConnectionLimits {
+    fn default() -> Self {
+        Self {
+            max_connections: 4096,
+            header_read_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(90),
+            drain_timeout: Duration::from_secs(10),
+        }
+    }
+}

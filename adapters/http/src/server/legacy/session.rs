@@ -1,0 +1,232 @@
+//! One open session: its state, its running requests, and its stream.
+
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::Duration,
+};
+
+use futures::Stream;
+use spanwire_era::session::{self as era, Heard, Step};
+use spanwire_mcp::{Json, Notification, Request, RequestId, Revision};
+use spanwire_model::{Error, ErrorKind, Outcome, Principal};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{feed::Command, outbox::Outbox};
+use crate::server::{
+    Caller,
+    answer::Out,
+    streams::{StreamSlot, Streams},
+};
+
+/// What a session is opened with.
+pub(super) struct Opened {
+    pub(super) id: Arc<str>,
+    pub(super) principal: Principal,
+    pub(super) view: Option<Arc<str>>,
+    pub(super) state: era::Session,
+    pub(super) commands: mpsc::Sender<Command>,
+    pub(super) closed: CancellationToken,
+    pub(super) max_events: usize,
+}
+
+/// One open session.
+pub(crate) struct Session {
+    id: Arc<str>,
+    principal: Principal,
+    view: Option<Arc<str>>,
+    state: Mutex<era::Session>,
+    running: Mutex<HashMap<RequestId, CancellationToken>>,
+    outbox: Arc<Outbox>,
+    slot: Mutex<Weak<StreamSlot>>,
+    last_used: Mutex<Instant>,
+    commands: mpsc::Sender<Command>,
+    closed: CancellationToken,
+}
+
+/// One running request; dropping it forgets the request.
+pub(crate) struct Running {
+    session: Arc<Session>,
+    id: RequestId,
+    token: CancellationToken,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Session {
+    pub(super) fn new(opened: Opened) -> Self {
+        Self {
+            id: opened.id,
+            principal: opened.principal,
+            view: opened.view,
+            state: Mutex::new(opened.state),
+            running: Mutex::default(),
+            outbox: Arc::new(Outbox::new(opened.max_events)),
+            slot: Mutex::default(),
+            last_used: Mutex::new(Instant::now()),
+            commands: opened.commands,
+            closed: opened.closed,
+        }
+    }
+
+    pub(crate) fn id(&self) -> &Arc<str> {
+        &self.id
+    }
+
+    pub(super) fn principal(&self) -> &Principal {
+        &self.principal
+    }
+
+    pub(super) fn view(&self) -> Option<&Arc<str>> {
+        self.view.as_ref()
+    }
+
+    pub(crate) fn revision(&self) -> Revision {
+        self.with_state(era::Session::revision)
+    }
+
+    /// Reads the state; never across an await.
+    pub(crate) fn with_state<T>(&self, read: impl FnOnce(&era::Session) -> T) -> T {
+        read(&lock(&self.state))
+    }
+
+    pub(super) fn belongs_to(&self, caller: &Caller) -> bool {
+        self.principal == caller.principal && self.view == caller.view
+    }
+
+    pub(crate) fn touch(&self) {
+        *lock(&self.last_used) = Instant::now();
+    }
+
+    /// How long nothing has used the session: no message, no running request, no open stream.
+    pub(super) fn idle(&self) -> Duration {
+        if !lock(&self.running).is_empty() || self.outbox.is_read() {
+            self.touch();
+        }
+        lock(&self.last_used).elapsed()
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.is_cancelled()
+    }
+
+    pub(super) fn closed(&self) -> &CancellationToken {
+        &self.closed
+    }
+
+    /// Ends the session, its stream and its running requests.
+    pub(crate) fn close(&self) {
+        self.closed.cancel();
+    }
+
+    pub(super) fn step(&self, request: &Request) -> Step {
+        lock(&self.state).request(request)
+    }
+
+    pub(super) fn hear(&self, notification: &Notification) -> Heard {
+        lock(&self.state).notification(notification)
+    }
+
+    /// Notes a running request. An id that is running already is refused, since a response could not be told apart.
+    pub(super) fn start(self: &Arc<Self>, id: &RequestId) -> Result<Running, Error> {
+        let token = self.closed.child_token();
+        match lock(&self.running).entry(id.clone()) {
+            Entry::Vacant(vacant) => vacant.insert(token.clone()),
+            Entry::Occupied(_) => {
+                let text = format!("request id {} is in use", crate::server::gate::excerpt(&id.to_json()));
+                return Err(Error::new(ErrorKind::InvalidRequest, text));
+            }
+        };
+        Ok(Running { session: self.clone(), id: id.clone(), token })
+    }
+
+    pub(super) fn cancel(&self, id: &RequestId) {
+        if let Some(token) = lock(&self.running).get(id) {
+            token.cancel();
+        }
+    }
+
+    /// Starts the session's listen stream, if it does not run. A full queue means that a start is on its way.
+    pub(super) fn feed(&self) {
+        let _ = self.commands.try_send(Command { uri: None, answer: None });
+    }
+
+    /// Opens the listen stream with this resource in it.
+    pub(super) async fn subscribe(&self, uri: String) -> Outcome {
+        let outcome = self.reopen(Some(uri.clone())).await;
+        if outcome.is_err() {
+            lock(&self.state).unsubscribe(&uri);
+        }
+        outcome
+    }
+
+    /// Opens the listen stream without the resource that has been taken back.
+    pub(super) async fn unsubscribe(&self) -> Outcome {
+        self.reopen(None).await
+    }
+
+    async fn reopen(&self, uri: Option<String>) -> Outcome {
+        let gone = || Error::new(ErrorKind::SessionGone, "the session has ended");
+        let (answer, answered) = oneshot::channel();
+        self.commands.send(Command { uri, answer: Some(answer) }).await.map_err(|_| gone())?;
+        answered.await.map_err(|_| gone())?.map(|()| Json::empty_object())
+    }
+
+    /// Puts a notification on the session's stream.
+    pub(super) fn push(&self, notification: Notification) {
+        if let Some(notification) = era::notification(notification) {
+            self.outbox.push(notification.to_bytes());
+        }
+    }
+
+    /// The session's stream, in place of an earlier one.
+    pub(super) fn stream(&self, streams: &Streams) -> Result<impl Stream<Item = Out> + Send + use<>, Error> {
+        let slot = self.slot(streams)?;
+        let closed = self.closed.clone();
+        let mut reader = self.outbox.read();
+        Ok(async_stream::stream! {
+            let _slot = slot;
+            loop {
+                let message = tokio::select! {
+                    () = closed.cancelled() => None,
+                    message = reader.next() => message,
+                };
+                match message {
+                    Some(message) => yield Out::Notification(message),
+                    None => break,
+                }
+            }
+        })
+    }
+
+    /// The place of the session's stream among its principal's: the earlier stream's, while that still ends.
+    fn slot(&self, streams: &Streams) -> Result<Arc<StreamSlot>, Error> {
+        let mut place = lock(&self.slot);
+        if let Some(slot) = place.upgrade() {
+            return Ok(slot);
+        }
+        let slot = Arc::new(streams.take(&self.principal)?);
+        *place = Arc::downgrade(&slot);
+        Ok(slot)
+    }
+}
+
+impl Running {
+    /// Ends when the request is cancelled or its session is.
+    pub(super) async fn cancelled(&self) {
+        self.token.cancelled().await;
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        lock(&self.session.running).remove(&self.id);
+        self.session.touch();
+    }
+}

@@ -1,0 +1,113 @@
+//! The open sessions, by id.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
+
+use spanwire_era::session as era;
+use spanwire_mcp::header;
+use spanwire_model::{Dispatch, Error, ErrorKind};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::{
+    feed::{self, Feed},
+    session::{Opened, Session},
+};
+use crate::server::{Caller, Config, agreement::single, refusal::Refusal};
+
+/// What the session header of a request names.
+pub(crate) enum Found {
+    /// There is no header.
+    Absent,
+    /// No session of this caller and view.
+    Unknown,
+    /// This one.
+    Session(Arc<Session>),
+}
+
+/// Every open session. Dropping it ends them.
+pub(crate) struct Sessions {
+    open: Arc<Table>,
+    places: Arc<Semaphore>,
+    max_sessions: usize,
+    max_events: usize,
+    idle_timeout: Duration,
+    listen_timeout: Duration,
+    dispatch: Arc<dyn Dispatch>,
+    closed: CancellationToken,
+    _guard: DropGuard,
+}
+
+/// The table itself: a session takes itself out when it ends.
+#[derive(Default)]
+pub(super) struct Table(RwLock<HashMap<Arc<str>, Arc<Session>>>);
+
+impl Table {
+    fn get(&self, id: &str) -> Option<Arc<Session>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
+    }
+
+    pub(super) fn remove(&self, id: &str) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).remove(id);
+    }
+}
+
+impl Sessions {
+    pub(crate) fn new(config: &Config, dispatch: Arc<dyn Dispatch>) -> Self {
+        let closed = config.shutdown.child_token();
+        Self {
+            open: Arc::default(),
+            places: Arc::new(Semaphore::new(config.max_sessions)),
+            max_sessions: config.max_sessions,
+            max_events: config.max_session_events,
+            idle_timeout: config.session_idle_timeout,
+            listen_timeout: config.max_call_timeout,
+            dispatch,
+            _guard: closed.clone().drop_guard(),
+            closed,
+        }
+    }
+
+    /// The session that a request names. One of another principal or view is as unknown as one that never was.
+    pub(crate) fn find(&self, caller: &Caller) -> Result<Found, Refusal> {
+        let Some(id) = single(&caller.headers, header::SESSION_ID, "Mcp-Session-Id")? else { return Ok(Found::Absent) };
+        let found = self.open.get(id).filter(|session| !session.is_closed() && session.belongs_to(caller));
+        Ok(found.map_or(Found::Unknown, Found::Session))
+    }
+
+    /// Takes a place for a new session.
+    pub(crate) fn reserve(&self) -> Result<OwnedSemaphorePermit, Error> {
+        self.places.clone().try_acquire_owned().map_err(|_| {
+            let text = format!("too many sessions: the limit is {}", self.max_sessions);
+            Error::new(ErrorKind::Overloaded, text)
+        })
+    }
+
+    /// Opens a session; its task ends it when it is idle for too long.
+    pub(crate) fn open(&self, id: Arc<str>, caller: &Caller, state: era::Session, place: OwnedSemaphorePermit) {
+        let (commands, receiver) = feed::channel();
+        let session = Arc::new(Session::new(Opened {
+            id: id.clone(),
+            principal: caller.principal.clone(),
+            view: caller.view.clone(),
+            state,
+            commands,
+            closed: self.closed.child_token(),
+            max_events: self.max_events,
+        }));
+        self.open.0.write().unwrap_or_else(PoisonError::into_inner).insert(id, session.clone());
+        let feed = Feed {
+            session,
+            dispatch: self.dispatch.clone(),
+            table: Arc::downgrade(&self.open),
+            idle_timeout: self.idle_timeout,
+            listen_timeout: self.listen_timeout,
+            address: caller.address,
+            place,
+        };
+        tokio::spawn(feed.run(receiver));
+    }
+}

@@ -1,0 +1,52 @@
+//! POST: one message, or a batch of a 2025-03-26 session.
+
+use std::sync::Arc;
+
+use axum::{body::Body, response::Response};
+use spanwire_mcp::{Limits, Message, Parsed};
+
+use super::{
+    Caller, Edge, gate,
+    legacy::{self, Found},
+    modern,
+    opening::{Opening, choose},
+    refusal::Refusal,
+};
+
+pub(crate) async fn post(edge: Arc<Edge>, caller: Caller, body: Body) -> Result<Response, Refusal> {
+    let body = gate::body(&edge.config, &caller.headers, body).await?;
+    let session = edge.sessions.find(&caller)?;
+    let batches = match &session {
+        Found::Session(session) => session.revision().has_batches(),
+        // Read, so that a client of 2025-03-26 learns that its session is gone and not that batches are.
+        Found::Unknown => true,
+        Found::Absent => false,
+    };
+    let limits = Limits { max_bytes: edge.config.max_body_bytes, ..Limits::default() };
+    let message = match Message::parse(&body, &limits, batches) {
+        Ok(Parsed::Single(message)) => message,
+        Ok(Parsed::Batch(messages)) => return legacy::batch(&edge, &caller, session, messages).await,
+        Err(error) => {
+            let id = error.id.clone();
+            let refusal = Refusal::of(error.into());
+            return Err(match id {
+                Some(id) => refusal.with_id(id),
+                None => refusal,
+            });
+        }
+    };
+    let id = match &message {
+        Message::Request(request) => Some(request.id.clone()),
+        Message::Notification(_) | Message::Response(_) => None,
+    };
+    let answered = match choose(&caller.headers, &message, session) {
+        Ok(Opening::Modern) => modern::post(&edge, caller, message).await,
+        Ok(Opening::Initialize) => legacy::initialize(&edge, &caller, message).await,
+        Ok(Opening::Session(session)) => legacy::post(&edge, &caller, session, message).await,
+        Err(refusal) => Err(refusal),
+    };
+    answered.map_err(|refusal| match id {
+        Some(id) => refusal.with_id(id),
+        None => refusal,
+    })
+}

@@ -1,0 +1,149 @@
+use std::collections::BTreeMap;
+
+use spanwire_mcp::Json;
+use spanwire_model::{Health, ListKind, Listing, ListingEntry, Place, ServerEntry, ServerState};
+
+use super::*;
+use crate::{Prefix, Stale, ViewConfig};
+
+fn server(id: &str, node: &str, state: ServerState, tools: &[&str]) -> Arc<ServerEntry> {
+    let entry = |name: &&str| ListingEntry {
+        name: (*name).into(),
+        json: Json::from_trusted(format!(r#"{{"description":"d","name":"{name}", "inputSchema":{{}}}}"#)),
+    };
+    let resource = ListingEntry { name: "x:1".into(), json: Json::from_trusted(r#"{"uri":"x:1","name":"one"}"#) };
+    let listing = Listing { tools: tools.iter().map(entry).collect(), resources: vec![resource], ..Listing::default() };
+    Arc::new(ServerEntry {
+        id: id.parse().unwrap(),
+        node: node.parse().unwrap(),
+        local: node == "here",
+        transport: "stdio".into(),
+        facts: None,
+        listing: Arc::new(listing),
+        health: Health { state, detail: None, restarts: 0 },
+        call_timeout: None,
+    })
+}
+
+fn names(view: &View) -> Vec<String> {
+    view.section(ListKind::Tools).entries().iter().map(|entry| entry.name.to_string()).collect()
+}
+
+fn inventory(servers: Vec<Arc<ServerEntry>>) -> Inventory {
+    Inventory { version: 1, servers, nodes: Vec::new() }
+}
+
+#[test]
+fn names_are_a_function_of_configuration() {
+    let alone = inventory(vec![server("a", "here", ServerState::Ready, &["echo", "add"])]);
+    let joined = inventory(vec![
+        server("a", "here", ServerState::Ready, &["echo", "add"]),
+        server("b", "there", ServerState::Ready, &["echo"]),
+    ]);
+    let config = Config::default();
+    assert_eq!(names(Snapshot::build(&alone, &config).view(None).unwrap()), ["a__echo", "a__add"]);
+    let snapshot = Snapshot::build(&joined, &config);
+    assert_eq!(names(snapshot.view(None).unwrap()), ["a__echo", "a__add", "b__echo"]);
+    assert_eq!(names(snapshot.view(Some("b")).unwrap()), ["echo"]);
+    assert!(snapshot.view(Some("nobody")).is_none());
+}
+
+#[test]
+fn routes_lead_to_where_the_server_is() {
+    let config = Config::default();
+    let snapshot = Snapshot::build(
+        &inventory(vec![
+            server("a", "here", ServerState::Ready, &["t"]),
+            server("a", "there", ServerState::Ready, &["t"]),
+            server("b", "there", ServerState::Ready, &["t"]),
+            server("c", "here", ServerState::Down, &["t"]),
+        ]),
+        &config,
+    );
+    let view = snapshot.view(None).unwrap();
+    assert_eq!(view.resolve(ListKind::Tools, "a__t").unwrap().place, Place::Local);
+    assert!(matches!(view.resolve(ListKind::Tools, "b__t").unwrap().place, Place::Remote(nodes) if nodes.len() == 1));
+    assert_eq!(view.resolve(ListKind::Tools, "c__t").unwrap().place, Place::Nowhere);
+    assert!(view.resolve(ListKind::Tools, "t").is_none());
+    let route = view.resolve_uri("b+made:from/a/template").unwrap();
+    assert_eq!(&**route.own_name().unwrap(), "made:from/a/template");
+    assert!(view.resolve_uri("x:1").is_none());
+    assert_eq!(&**snapshot.view(Some("b")).unwrap().resolve_uri("x:1").unwrap().own_name().unwrap(), "x:1");
+    assert!(view.sole_server().is_none());
+    assert!(snapshot.view(Some("b")).unwrap().sole_server().is_some());
+}
+
+#[test]
+fn entries_keep_their_bytes_but_for_the_name() {
+    let inventory = inventory(vec![server("a", "here", ServerState::Ready, &["t"])]);
+    let snapshot = Snapshot::build(&inventory, &Config::default());
+    let json = |view: Option<&str>| snapshot.view(view).unwrap().section(ListKind::Tools).entries()[0].json.clone();
+    assert_eq!(json(None).as_str(), r#"{"description":"d","name":"a__t","inputSchema":{}}"#);
+    assert_eq!(json(Some("a")).as_str(), r#"{"description":"d","name":"t", "inputSchema":{}}"#);
+}
+
+#[test]
+fn entries_of_a_dead_server_are_marked_or_dropped() {
+    let inventory = inventory(vec![server("a", "here", ServerState::Down, &["t"])]);
+    let kept = Snapshot::build(&inventory, &Config::default());
+    let entry = &kept.view(None).unwrap().section(ListKind::Tools).entries()[0];
+    assert_eq!(entry.json.to_value()["_meta"]["spanwire/stale"], true);
+    let dropped = Snapshot::build(&inventory, &Config { stale: Stale::Drop, ..Config::default() });
+    assert!(names(dropped.view(None).unwrap()).is_empty());
+}
+
+#[test]
+fn named_views_choose_and_rename() {
+    let servers = vec![
+        server("a", "here", ServerState::Ready, &["echo", "add", "drop"]),
+        server("b", "here", ServerState::Ready, &["echo"]),
+        server("c", "here", ServerState::Ready, &["other"]),
+    ];
+    let view = ViewConfig {
+        name: "dev".into(),
+        servers: Some(vec!["a".parse().unwrap(), "b".parse().unwrap()]),
+        tools: Some(vec!["a__echo".into(), "a__add".into(), "b__*".into()]),
+        rename: BTreeMap::from([("a__add".to_owned(), "sum".to_owned())]),
+        prefix: Prefix::Never,
+    };
+    let config = Config { views: vec![view], ..Config::default() };
+    let snapshot = Snapshot::build(&inventory(servers), &config);
+    let view = snapshot.view(Some("dev")).unwrap();
+    assert_eq!(names(view), ["a__echo", "sum", "b__echo"]);
+    assert_eq!(&**view.resolve(ListKind::Tools, "sum").unwrap().own_name().unwrap(), "add");
+    assert!(view.resolve(ListKind::Tools, "a__drop").is_none());
+}
+
+#[test]
+fn pages_follow_our_own_cursors() {
+    let inventory = inventory(vec![
+        server("a", "here", ServerState::Ready, &["1", "2", "3"]),
+        server("b", "here", ServerState::Ready, &["1", "2"]),
+    ]);
+    let snapshot = Snapshot::build(&inventory, &Config::default());
+    let section = snapshot.view(None).unwrap().section(ListKind::Tools);
+    let (mut cursor, mut seen) = (None, Vec::new());
+    loop {
+        let page = section.page(cursor.as_deref(), 2, |entry| &*entry.name != "a__2").unwrap();
+        seen.extend(page.entries.iter().map(|entry| entry.name.to_string()));
+        cursor = page.next_cursor;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    assert_eq!(seen, ["a__1", "a__3", "b__1", "b__2"]);
+    for bad in ["", "x", "MSBhIDEgMg", "%%"] {
+        assert!(section.page(Some(bad), 2, |_| true).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn fingerprints_change_with_what_is_listed() {
+    let print = |tools: &[&str], state| {
+        let snapshot = Snapshot::build(&inventory(vec![server("a", "here", state, tools)]), &Config::default());
+        snapshot.view(None).unwrap().section(ListKind::Tools).fingerprint(|_| true)
+    };
+    assert_eq!(print(&["t"], ServerState::Ready), print(&["t"], ServerState::Degraded));
+    assert_ne!(print(&["t"], ServerState::Ready), print(&["u"], ServerState::Ready));
+    assert_ne!(print(&["t"], ServerState::Ready), print(&["t", "u"], ServerState::Ready));
+}

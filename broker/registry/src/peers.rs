@@ -1,0 +1,222 @@
+//! The other nodes: each says now and then that it is alive and which version of its servers it has; whoever has an older one asks.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures::{StreamExt, stream::BoxStream};
+use serde::{Deserialize, Serialize};
+use spanwire_mcp::{Limits, Message};
+use spanwire_model::{
+    Address, Backbone, BusMessage, BusRequest, Error, ErrorKind, Frame, NodeId, Principal, Publication, Result, Topic,
+};
+use tokio::{
+    sync::{mpsc, watch},
+    time::{Instant, MissedTickBehavior},
+};
+
+use crate::{
+    Config, Handle,
+    owner::Command,
+    state::{Beat, NodeState},
+};
+
+/// The method with which a node asks another one for its servers. It never leaves the backbone.
+pub const INVENTORY_METHOD: &str = "spanwire/inventory";
+
+/// The kind of topic that nodes speak on.
+const TOPIC: &str = "node";
+
+/// Longest that one question to a peer may take.
+const ASK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Nodes that are followed. More are ignored, with a warning.
+const MAX_NODES: usize = 256;
+
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "what", rename_all = "lowercase")]
+enum Word {
+    Alive { beat: Beat },
+    Leaving,
+}
+
+struct Peer {
+    last_seen: Instant,
+    /// What we have of it.
+    known: Option<Beat>,
+    asking: bool,
+}
+
+struct Peers {
+    config: Arc<Config>,
+    backbone: Arc<dyn Backbone>,
+    handle: Handle,
+    beats: watch::Receiver<Beat>,
+    peers: HashMap<NodeId, Peer>,
+    answers: mpsc::Sender<(NodeId, Result<NodeState>)>,
+}
+
+/// Starts to speak and to listen. Returns when both work.
+pub(crate) async fn start(
+    config: Arc<Config>,
+    backbone: Arc<dyn Backbone>,
+    handle: Handle,
+    beats: watch::Receiver<Beat>,
+) -> Result<()> {
+    let words = backbone.subscribe(TOPIC).await?;
+    let (answers, inbox) = mpsc::channel(MAX_NODES);
+    let peers = Peers { config, backbone, handle: handle.clone(), beats, peers: HashMap::new(), answers };
+    handle.tasks().spawn(peers.run(words, inbox));
+    Ok(())
+}
+
+impl Peers {
+    async fn run(
+        mut self,
+        mut words: BoxStream<'static, BusMessage>,
+        mut answers: mpsc::Receiver<(NodeId, Result<NodeState>)>,
+    ) {
+        let stopping = self.handle.stopping().clone();
+        let mut ticks = tokio::time::interval(self.config.heartbeat);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = stopping.cancelled() => break,
+                _ = ticks.tick() => {
+                    self.speak().await;
+                    self.bury().await;
+                }
+                changed = self.beats.changed() => if changed.is_ok() { self.speak().await },
+                Some((node, answer)) = answers.recv() => self.take(node, answer).await,
+                word = words.next() => match word {
+                    Some(BusMessage::Publication(publication)) => self.hear(publication).await,
+                    // Whatever was missed shows in the next heartbeat of each node.
+                    Some(BusMessage::Gap) => self.speak().await,
+                    None => break,
+                },
+            }
+        }
+        self.say(&Word::Leaving).await;
+    }
+
+    async fn speak(&mut self) {
+        let beat = *self.beats.borrow_and_update();
+        self.say(&Word::Alive { beat }).await;
+    }
+
+    async fn say(&self, word: &Word) {
+        let topic = Topic { kind: TOPIC.into(), id: self.config.node.to_string(), what: "state".into() };
+        let Ok(payload) = serde_json::to_vec(word) else { return };
+        if let Err(error) = self.backbone.publish(&topic, payload.into()).await {
+            tracing::debug!("cannot tell the peers: {error}");
+        }
+    }
+
+    async fn hear(&mut self, publication: Publication) {
+        let node = publication.from;
+        if node == self.config.node {
+            return;
+        }
+        match serde_json::from_slice(&publication.payload) {
+            Ok(Word::Alive { beat }) => {
+                let is_new = !self.peers.contains_key(&node);
+                if is_new && self.peers.len() >= MAX_NODES {
+                    tracing::warn!(peer = %node, "more than {MAX_NODES} nodes: ignored");
+                    return;
+                }
+                if is_new {
+                    tracing::info!(peer = %node, "node joined");
+                    // A newcomer should not wait for our next tick.
+                    self.speak().await;
+                }
+                let now = Instant::now();
+                let peer =
+                    self.peers.entry(node.clone()).or_insert(Peer { last_seen: now, known: None, asking: false });
+                peer.last_seen = now;
+                if peer.known != Some(beat) && !peer.asking {
+                    peer.asking = true;
+                    self.ask(node);
+                }
+            }
+            Ok(Word::Leaving) => {
+                self.peers.remove(&node);
+                self.handle.tell(Command::PeerGone(node)).await;
+            }
+            Err(error) => tracing::warn!(peer = %node, "unreadable heartbeat: {error}"),
+        }
+    }
+
+    fn ask(&self, node: NodeId) {
+        let (backbone, answers, stopping) =
+            (self.backbone.clone(), self.answers.clone(), self.handle.stopping().clone());
+        self.handle.tasks().spawn(async move {
+            tokio::select! {
+                () = stopping.cancelled() => {}
+                answer = ask(&*backbone, &node) => drop(answers.send((node, answer)).await),
+            }
+        });
+    }
+
+    async fn take(&mut self, node: NodeId, answer: Result<NodeState>) {
+        let Some(peer) = self.peers.get_mut(&node) else { return };
+        peer.asking = false;
+        match answer {
+            Ok(state) if state.node == node => {
+                peer.known = Some(state.beat);
+                self.handle.tell(Command::PeerState(Box::new(state))).await;
+            }
+            Ok(state) => tracing::warn!(peer = %node, "answered for another node, \"{}\"", state.node),
+            // The next heartbeat asks again.
+            Err(error) => tracing::warn!(peer = %node, "does not tell its servers: {error}"),
+        }
+    }
+
+    async fn bury(&mut self) {
+        // While we are cut off ourselves, silence proves nothing.
+        if !self.backbone.is_connected() {
+            return;
+        }
+        let patience = self.config.heartbeat * self.config.heartbeats_missed;
+        let gone: Vec<NodeId> = self
+            .peers
+            .iter()
+            .filter(|(_, peer)| peer.last_seen.elapsed() > patience)
+            .map(|(node, _)| node.clone())
+            .collect();
+        for node in gone {
+            tracing::warn!(peer = %node, "no heartbeat for {} ms", patience.as_millis());
+            self.peers.remove(&node);
+            self.handle.tell(Command::PeerGone(node)).await;
+        }
+    }
+}
+
+async fn ask(backbone: &dyn Backbone, node: &NodeId) -> Result<NodeState> {
+    let request = BusRequest {
+        call_id: uuid::Uuid::now_v7(),
+        principal: Principal::OPERATOR.into(),
+        server: None,
+        method: INVENTORY_METHOD.into(),
+        name: None,
+        budget: ASK_TIMEOUT,
+        trace: None,
+        payload: Bytes::from(format!("{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"{INVENTORY_METHOD}\"}}")),
+    };
+    let mut reply = backbone.request(Address::Node(node.clone()), request);
+    while let Some(frame) = reply.next().await {
+        if let Frame::End { payload, .. } = frame? {
+            return read_state(&payload);
+        }
+    }
+    Err(Error::new(ErrorKind::StreamLost, format!("node \"{node}\" did not finish its answer")))
+}
+
+fn read_state(payload: &Bytes) -> Result<NodeState> {
+    let bad = |text: String| Error::new(ErrorKind::BadServer, format!("unreadable state of a node: {text}"));
+    match Message::parse_single(payload, &Limits::default())? {
+        Message::Response(response) => {
+            let state = response.outcome.map_err(Error::from_object)?;
+            state.read().map_err(|error| bad(error.to_string()))
+        }
+        Message::Request(_) | Message::Notification(_) => Err(bad("it is no response".into())),
+    }
+}

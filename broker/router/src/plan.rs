@@ -1,0 +1,147 @@
+//! The one match on the method that decides what becomes of a call.
+
+use std::sync::Arc;
+
+use spanwire_catalog::{Snapshot, View, suggest};
+use spanwire_mcp::{CompletionRef, Method, Params};
+use spanwire_model::{Call, Error, ErrorKind, ListKind, Result, Route};
+use spanwire_policy::Policy;
+
+use crate::{Inner, Plan, forward::Forward, listen::Listen, local, rewrite};
+
+/// Decides. Synchronous, without a lock: everything is read from one snapshot.
+pub(crate) fn plan(inner: &Arc<Inner>, call: Call) -> Plan {
+    let (snapshot, policy) = (inner.catalog.load_full(), inner.policy.load_full());
+    match decide(inner, &snapshot, &policy, call) {
+        Ok(plan) => plan,
+        Err(error) => Plan::Ready(Err(error)),
+    }
+}
+
+fn decide(inner: &Arc<Inner>, snapshot: &Snapshot, policy: &Policy, call: Call) -> Result<Plan> {
+    let view_name = call.view.clone();
+    let allowed = policy.allows_view(&call.principal, view_name.as_deref());
+    let view = snapshot.view(view_name.as_deref()).filter(|_| allowed);
+    let view = view.ok_or_else(|| Inner::unknown("view", view_name.as_deref().unwrap_or("mcp"), None))?;
+    // Shares the bytes: what is read borrows from the copy while the call moves on.
+    let raw = call.params.clone();
+    let params = Params::read(Some(&raw)).map_err(|text| Error::new(ErrorKind::InvalidParams, text))?;
+    let list =
+        |kind| Ok(Plan::Ready(local::list(inner, snapshot, view, policy, &call, kind, params.cursor.as_deref())));
+    match &call.method {
+        Method::Discover => Ok(Plan::Ready(Ok(local::discover(inner, view, policy, view_name.as_deref())))),
+        Method::ToolsList => list(ListKind::Tools),
+        Method::PromptsList => list(ListKind::Prompts),
+        Method::ResourcesList => list(ListKind::Resources),
+        Method::ResourceTemplatesList => list(ListKind::Templates),
+        Method::ToolsCall => to_entry(policy, view, call, &params, ListKind::Tools),
+        Method::PromptsGet => to_entry(policy, view, call, &params, ListKind::Prompts),
+        Method::ResourcesRead => to_resource(policy, view, call, &params),
+        Method::Complete => to_reference(policy, view, call, &params),
+        Method::Listen => {
+            let filter = params.notifications.clone().ok_or_else(|| missing("notifications"))?;
+            Ok(Plan::Listen(Box::new(Listen { call, filter })))
+        }
+        Method::Other(_) => match view.sole_server() {
+            Some(route) => permit(policy, view, call, route, None),
+            None => Err(method_not_found(&call.method)),
+        },
+        // The rest belongs to legacy sessions, which live at the edges, or is a notification.
+        Method::Initialize
+        | Method::Ping
+        | Method::ResourcesSubscribe
+        | Method::ResourcesUnsubscribe
+        | Method::SetLevel
+        | Method::SamplingCreateMessage
+        | Method::ElicitationCreate
+        | Method::RootsList
+        | Method::Initialized
+        | Method::Cancelled
+        | Method::Progress
+        | Method::LogMessage
+        | Method::ToolsListChanged
+        | Method::PromptsListChanged
+        | Method::ResourcesListChanged
+        | Method::ResourceUpdated
+        | Method::SubscriptionAcknowledged
+        | Method::RootsListChanged => Err(method_not_found(&call.method)),
+    }
+}
+
+fn to_entry(policy: &Policy, view: &View, call: Call, params: &Params<'_>, kind: ListKind) -> Result<Plan> {
+    let name = params.name.as_deref().ok_or_else(|| missing("name"))?;
+    let unknown = unknown_entry(policy, view, &call, kind, name);
+    let Some(route) = view.resolve(kind, name) else { return Err(unknown()) };
+    let own = route.own_name().cloned().unwrap_or_else(|| name.into());
+    let call = Call { params: rewrite::string_member(&call.params, "name", name, &own), ..call };
+    permit(policy, view, call, route, Some(name.into())).map_err(|_| unknown())
+}
+
+fn to_resource(policy: &Policy, view: &View, call: Call, params: &Params<'_>) -> Result<Plan> {
+    let uri = params.uri.as_deref().ok_or_else(|| missing("uri"))?;
+    let unknown = || Inner::unknown("resource", uri, None);
+    let route = view.resolve_uri(uri).ok_or_else(unknown)?;
+    let own = route.own_name().cloned().unwrap_or_else(|| uri.into());
+    let call = Call { params: rewrite::string_member(&call.params, "uri", uri, &own), ..call };
+    permit(policy, view, call, route, Some(uri.into())).map_err(|_| unknown())
+}
+
+fn to_reference(policy: &Policy, view: &View, call: Call, params: &Params<'_>) -> Result<Plan> {
+    let reference = params.reference.as_ref().ok_or_else(|| missing("ref"))?;
+    match reference {
+        CompletionRef { kind, name: Some(name), .. } if kind == "ref/prompt" => {
+            let unknown = unknown_entry(policy, view, &call, ListKind::Prompts, name);
+            let Some(route) = view.resolve(ListKind::Prompts, name) else { return Err(unknown()) };
+            let own = route.own_name().cloned().unwrap_or_else(|| (&**name).into());
+            let call = Call { params: rewrite::reference(&call.params, "name", name, &own), ..call };
+            permit(policy, view, call, route, None).map_err(|_| unknown())
+        }
+        CompletionRef { kind, uri: Some(uri), .. } if kind == "ref/resource" => {
+            let unknown = || Inner::unknown("resource", uri, None);
+            let route = view.resolve_uri(uri).ok_or_else(unknown)?;
+            let own = route.own_name().cloned().unwrap_or_else(|| (&**uri).into());
+            let call = Call { params: rewrite::reference(&call.params, "uri", uri, &own), ..call };
+            permit(policy, view, call, route, None).map_err(|_| unknown())
+        }
+        CompletionRef { kind, .. } => {
+            let text =
+                format!("\"ref\" of type \"{kind}\" is neither a ref/prompt with a name nor a ref/resource with a uri");
+            Err(Error::new(ErrorKind::InvalidParams, text))
+        }
+    }
+}
+
+/// Asks policy, and gets the call ready to be forwarded.
+fn permit(policy: &Policy, view: &View, call: Call, route: Route, exposed: Option<Arc<str>>) -> Result<Plan> {
+    let method = call.method.clone();
+    let permitted = policy.authorize(call, route).map_err(|_| method_not_found(&method))?;
+    Ok(Plan::Forward(Box::new(Forward { permitted, exposed, rewrite_uris: view.rewrites_uris() })))
+}
+
+/// The error for an entry that does not exist or may not be used. What is near is sought only when it is needed, and only
+/// among what the caller may see.
+fn unknown_entry<'a>(
+    policy: &'a Policy,
+    view: &'a View,
+    call: &Call,
+    kind: ListKind,
+    name: &'a str,
+) -> impl Fn() -> Error + use<'a> {
+    let principal = call.principal.clone();
+    move || {
+        let entries = view.section(kind).entries().iter();
+        let visible = entries.filter(|entry| policy.allows(&principal, kind, &entry.canonical));
+        let near = suggest(name, visible.map(|entry| &*entry.name));
+        let what = if kind == ListKind::Tools { "tool" } else { "prompt" };
+        Inner::unknown(what, name, near)
+    }
+}
+
+fn missing(member: &str) -> Error {
+    Error::new(ErrorKind::InvalidParams, format!("params lack \"{member}\""))
+}
+
+fn method_not_found(method: &Method) -> Error {
+    let shown: String = method.as_str().chars().take(200).collect();
+    Error::new(ErrorKind::MethodNotFound, format!("unknown method \"{shown}\""))
+}

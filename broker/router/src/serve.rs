@@ -1,0 +1,170 @@
+//! Answers what other nodes forward here.
+
+use std::{sync::Arc, time::Duration};
+
+use async_stream::stream;
+use bytes::Bytes;
+use futures::{StreamExt, stream, stream::BoxStream};
+use spanwire_catalog::canonical;
+use spanwire_mcp::{Json, Limits, Message, Method, Params, Request, RequestId, Response, Revision};
+use spanwire_model::{
+    BusHandler, BusRequest, Call, ClientFacts, EdgeTransport, Error, ErrorKind, Event, Frame, ListKind, Object,
+    Outcome, Place, Principal, Result, Route, ServerId,
+};
+use spanwire_registry::INVENTORY_METHOD;
+use spanwire_telemetry::{SpanKind, names};
+use tokio::time::Instant;
+
+use crate::{
+    Inner,
+    forward::{self, CALL_TEMPLATE, describe_bus},
+};
+
+/// The method with which a node asks another one for the spans of a trace. It never leaves the backbone.
+pub const TRACE_METHOD: &str = "spanwire/trace";
+
+/// Spans of one trace that are told to another node.
+const MAX_SPANS: usize = 1000;
+
+pub(crate) struct Server(pub(crate) Arc<Inner>);
+
+impl BusHandler for Server {
+    fn handle(&self, request: BusRequest) -> BoxStream<'static, Frame> {
+        match read_request(&request.payload) {
+            Ok((id, message)) => match &request.server {
+                None => end(&id, self.about_this_node(&message)),
+                Some(server) => call_server(&self.0, &request, server.clone(), id, message),
+            },
+            Err(error) => end(&RequestId::Number(0), Err(error)),
+        }
+    }
+}
+
+impl Server {
+    fn about_this_node(&self, request: &Request) -> Outcome {
+        match request.method.as_str() {
+            INVENTORY_METHOD => Ok(Json::from_trusted(self.0.registry.local_state())),
+            TRACE_METHOD => {
+                let id = request.params.as_ref().and_then(|params| params.get("traceId")?.read::<String>().ok());
+                let id = id.and_then(|hex| u128::from_str_radix(&hex, 16).ok());
+                let id = id.ok_or_else(|| Error::new(ErrorKind::InvalidParams, "params lack \"traceId\" in hex"))?;
+                let mut spans = self.0.telemetry.ring().trace(id).unwrap_or_default();
+                spans.truncate(MAX_SPANS);
+                Json::from_serialize(&spans).map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))
+            }
+            other => Err(Error::new(ErrorKind::MethodNotFound, format!("unknown method \"{other}\" between nodes"))),
+        }
+    }
+}
+
+fn call_server(
+    inner: &Arc<Inner>,
+    request: &BusRequest,
+    server: ServerId,
+    id: RequestId,
+    message: Request,
+) -> BoxStream<'static, Frame> {
+    let parent = request.trace.as_ref();
+    let mut span =
+        inner.telemetry.tracer().start_with(SpanKind::Consumer, parent, || names::bus_span("process", CALL_TEMPLATE));
+    if let Some(parent) = parent {
+        span.link(parent);
+    }
+    let call = Call {
+        id: request.call_id,
+        principal: Principal::new(request.principal.clone()),
+        view: None,
+        method: message.method,
+        params: message.params.unwrap_or_else(Json::empty_object),
+        deadline: Instant::now() + request.budget,
+        parent: Some(span.context()),
+        client: ClientFacts::of(EdgeTransport::Backbone, Revision::CANONICAL),
+    };
+    let context = span.context();
+    // The bus is not trusted: what another node permitted is judged here again.
+    let permitted = route_of(server, &call).and_then(|route| {
+        describe_bus(&mut span, "process", "process", &route, &call);
+        span.set_text(names::SPANWIRE_PRINCIPAL, &call.principal.name);
+        span.set_ms(names::SPANWIRE_BUDGET_MS, request.budget);
+        let name = route.own_name().map(|name| name.to_string()).unwrap_or_default();
+        inner.policy.load().authorize(call, route).map_err(|_| Inner::unknown("name", &name, None))
+    });
+    let mut reply = match permitted {
+        Ok(permitted) => forward::local(inner, &permitted, None, context),
+        Err(error) => spanwire_model::Reply::ready(Err(error)),
+    };
+    stream! {
+        while let Some(event) = reply.next().await {
+            match event {
+                Event::Progress(notification) => yield Frame::Progress(notification.to_bytes()),
+                Event::Notification(notification) => yield Frame::Message(notification.to_bytes()),
+                Event::Done(outcome) => {
+                    if let Err(error) = &outcome {
+                        span.fail(error);
+                    }
+                    span.end();
+                    yield end_frame(&id, outcome);
+                    return;
+                }
+            }
+        }
+    }
+    .boxed()
+}
+
+/// The route of a call that came for a server, from what it names.
+fn route_of(server: ServerId, call: &Call) -> Result<Route> {
+    let params = Params::read(Some(&call.params)).map_err(|text| Error::new(ErrorKind::InvalidParams, text))?;
+    let lacks = |member: &str| Error::new(ErrorKind::InvalidParams, format!("params lack \"{member}\""));
+    let entry = |kind: ListKind, own: &str| Object::Entry {
+        kind,
+        own_name: own.into(),
+        canonical: canonical(kind, &server, own).into(),
+    };
+    let object = match &call.method {
+        Method::ToolsCall => entry(ListKind::Tools, params.name.as_deref().ok_or_else(|| lacks("name"))?),
+        Method::PromptsGet => entry(ListKind::Prompts, params.name.as_deref().ok_or_else(|| lacks("name"))?),
+        Method::ResourcesRead => entry(ListKind::Resources, params.uri.as_deref().ok_or_else(|| lacks("uri"))?),
+        Method::Complete => match params.reference.as_ref() {
+            Some(reference) => match (&reference.name, &reference.uri) {
+                (Some(name), _) => entry(ListKind::Prompts, name),
+                (None, Some(uri)) => entry(ListKind::Resources, uri),
+                (None, None) => return Err(lacks("ref")),
+            },
+            None => return Err(lacks("ref")),
+        },
+        Method::Listen => {
+            let filter = params.notifications.as_ref().ok_or_else(|| lacks("notifications"))?;
+            match &*filter.resource_subscriptions {
+                [uri] => entry(ListKind::Resources, uri),
+                _ => {
+                    return Err(Error::new(
+                        ErrorKind::InvalidParams,
+                        "between nodes a listen names exactly one resource",
+                    ));
+                }
+            }
+        }
+        _ => Object::Server,
+    };
+    Ok(Route { server, object, place: Place::Local, call_timeout: None })
+}
+
+fn read_request(payload: &Bytes) -> Result<(RequestId, Request)> {
+    let limits = Limits { max_bytes: usize::MAX, ..Limits::default() };
+    match Message::parse_single(payload, &limits)? {
+        Message::Request(request) => Ok((request.id.clone(), request)),
+        Message::Notification(_) | Message::Response(_) => {
+            Err(Error::new(ErrorKind::InvalidRequest, "between nodes every message is a request"))
+        }
+    }
+}
+
+fn end(id: &RequestId, outcome: Outcome) -> BoxStream<'static, Frame> {
+    stream::once(std::future::ready(end_frame(id, outcome))).boxed()
+}
+
+fn end_frame(id: &RequestId, outcome: Outcome) -> Frame {
+    let response = Response { id: Some(id.clone()), outcome: outcome.map_err(|error| error.to_object()) };
+    Frame::End { payload: response.to_bytes(), elapsed: Duration::ZERO }
+}

@@ -1,0 +1,181 @@
+//! Each room's configuration, from the one of the node.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use anyhow::Context;
+use spanwire_backbone::{
+    memory::Hub,
+    nats::{self, Nats},
+};
+use spanwire_model::{Backbone, Error, ErrorKind, NodeId, Result, ServerId, ServerSpec, Target};
+use spanwire_policy::{Policy, PrincipalConfig, TokenDigest};
+use spanwire_telemetry::{OtlpConfig, Telemetry};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{Config, OtlpProtocol, Prefix, Secret, StaleEntries, from_environment, interpolate};
+
+/// Version of this software.
+pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+pub(super) fn telemetry(config: &Config, node: &NodeId) -> anyhow::Result<Telemetry> {
+    let section = &config.telemetry;
+    let otlp = match &section.otlp_endpoint {
+        Some(endpoint) => {
+            let protocol = match section.otlp_protocol {
+                OtlpProtocol::Grpc => spanwire_telemetry::OtlpProtocol::Grpc,
+                OtlpProtocol::Http => spanwire_telemetry::OtlpProtocol::HttpProtobuf,
+            };
+            let headers = section.otlp_headers.iter().map(|(key, value)| (key.clone(), value.expose().to_owned()));
+            Some(OtlpConfig { headers: headers.collect(), ..OtlpConfig::new(endpoint.as_str(), protocol) })
+        }
+        None => OtlpConfig::from_env()?,
+    };
+    let settings = spanwire_telemetry::Config {
+        sample_ratio: section.sample_ratio,
+        ring_traces: section.ring_traces,
+        otlp,
+        ..spanwire_telemetry::Config::new(node.clone())
+    };
+    Ok(Telemetry::start(settings)?)
+}
+
+pub(super) async fn backbone(config: &Config, node: &NodeId) -> anyhow::Result<Arc<dyn Backbone>> {
+    let tenant = config.node.tenant.clone();
+    let Some(section) = &config.nats else {
+        let memory: Arc<dyn Backbone> =
+            Hub::new(spanwire_backbone::memory::Config::default()).node(node.clone(), tenant);
+        return Ok(memory);
+    };
+    let expose = |secret: &Secret| secret.expose().to_owned();
+    let credentials = match (&section.credentials_file, &section.user, &section.token) {
+        (Some(file), _, _) => nats::Credentials::File(file.clone()),
+        (None, Some(user), _) => nats::Credentials::Password {
+            user: user.clone(),
+            password: section.password.as_ref().map(expose).unwrap_or_default(),
+        },
+        (None, None, Some(token)) => nats::Credentials::Token(expose(token)),
+        (None, None, None) => nats::Credentials::None,
+    };
+    let urls = section.url.split(',').map(str::trim);
+    let settings = nats::Config {
+        prefix: section.prefix.clone(),
+        credentials,
+        tls: nats::Tls { ca_file: section.tls_ca.clone(), ..nats::Tls::default() },
+        connect_in_background: true,
+        max_message_bytes: message_limit(config),
+        ..nats::Config::new(urls, tenant, node.clone())
+    };
+    let connected = Nats::connect(settings).await.context("cannot use the NATS backbone")?;
+    Ok(Arc::new(connected))
+}
+
+/// What an edge accepts, and room for the envelope.
+fn message_limit(config: &Config) -> usize {
+    config.limits.max_body_bytes + 64 * 1024
+}
+
+pub(super) fn registry(config: &Config, node: &NodeId) -> spanwire_registry::Config {
+    spanwire_registry::Config {
+        connect_timeout: Duration::from_millis(config.limits.start_timeout_ms),
+        max_in_flight: config.limits.max_in_flight_per_server,
+        ..spanwire_registry::Config::new(node.clone())
+    }
+}
+
+/// The servers of the configuration that are enabled.
+pub(super) fn specs(config: &Config) -> anyhow::Result<Vec<ServerSpec>> {
+    let enabled = config.servers.iter().filter(|(_, table)| table.enabled);
+    enabled.map(|(id, table)| table.to_spec(id).map_err(|problem| anyhow::anyhow!("servers.{id}: {problem}"))).collect()
+}
+
+/// A stored specification with its `${VAR}` resolved.
+pub(super) fn resolve(spec: &ServerSpec) -> Result<ServerSpec> {
+    let id: &ServerId = &spec.id;
+    let text = |value: &String| {
+        interpolate(value, &from_environment)
+            .map_err(|error| Error::new(ErrorKind::InvalidParams, format!("server \"{id}\": {error}")))
+    };
+    let mut spec = spec.clone();
+    match &mut spec.target {
+        Target::Stdio(target) => {
+            target.command = text(&target.command)?;
+            for value in target.args.iter_mut().chain(target.env.values_mut()).chain(target.cwd.iter_mut()) {
+                *value = text(value)?;
+            }
+        }
+        Target::Http(target) => {
+            target.url = text(&target.url)?;
+            for value in target.headers.values_mut() {
+                *value = text(value)?;
+            }
+        }
+    }
+    Ok(spec)
+}
+
+pub(super) fn policy(config: &Config) -> anyhow::Result<Policy> {
+    if config.principals.is_empty() {
+        return Ok(Policy::open());
+    }
+    let principals = config.principals.iter().map(|table| {
+        let plain = table.token.iter().map(|token| Ok(TokenDigest::of(token.expose())));
+        let digests = table.token_sha256.iter().map(|digest| digest.parse::<TokenDigest>());
+        let tokens = plain.chain(digests).collect::<std::result::Result<_, _>>();
+        Ok(PrincipalConfig {
+            name: table.name.clone(),
+            tokens: tokens.with_context(|| format!("principal \"{}\"", table.name))?,
+            tools: table.tools.clone(),
+            prompts: table.prompts.clone(),
+            resources: table.resources.clone(),
+            views: table.views.clone(),
+        })
+    });
+    Ok(Policy::new(&principals.collect::<anyhow::Result<Vec<_>>>()?))
+}
+
+pub(super) fn router(config: &Config, node: &NodeId) -> spanwire_router::Config {
+    let views = config.views.iter().map(|(name, view)| spanwire_catalog::ViewConfig {
+        name: name.as_str().into(),
+        servers: (!view.servers.is_empty()).then(|| view.servers.clone()),
+        tools: (!view.tools.is_empty()).then(|| view.tools.clone()),
+        rename: view.rename.clone(),
+        prefix: match view.prefix {
+            Prefix::Always => spanwire_catalog::Prefix::Always,
+            Prefix::Never => spanwire_catalog::Prefix::Never,
+        },
+    });
+    let stale = match config.catalog.stale {
+        StaleEntries::Keep => spanwire_catalog::Stale::Keep,
+        StaleEntries::Drop => spanwire_catalog::Stale::Drop,
+    };
+    spanwire_router::Config {
+        node: node.clone(),
+        catalog: spanwire_catalog::Config { views: views.collect(), stale, page_size: config.limits.page_size },
+        max_in_flight: config.limits.max_in_flight_total,
+        max_subscriptions: 100,
+        version: VERSION.to_owned(),
+    }
+}
+
+pub(super) fn edge(config: &Config, address: SocketAddr, edges: &CancellationToken) -> spanwire_http::server::Config {
+    let mut edge = spanwire_http::server::Config {
+        max_body_bytes: config.limits.max_body_bytes,
+        default_call_timeout: Duration::from_millis(config.limits.call_timeout_ms),
+        session_idle_timeout: Duration::from_millis(config.limits.idle_timeout_ms),
+        max_sessions: config.limits.max_sessions,
+        shutdown: edges.clone(),
+        ..spanwire_http::server::Config::default()
+    };
+    edge.allowed_hosts.push(address.ip().to_string());
+    edge.allowed_hosts.extend(config.listen.allowed_hosts.iter().cloned());
+    edge.allowed_origins.extend(config.listen.allowed_origins.iter().cloned());
+    edge
+}
+
+pub(super) fn connections(config: &Config) -> spanwire_http::server::ConnectionLimits {
+    spanwire_http::server::ConnectionLimits {
+        max_connections: config.limits.max_connections,
+        drain_timeout: Duration::from_millis(config.limits.shutdown_timeout_ms),
+        ..spanwire_http::server::ConnectionLimits::default()
+    }
+}

@@ -1,0 +1,35 @@
+//! One connector for all transports. A new transport is one line here.
+
+use anyhow::Context;
+use async_trait::async_trait;
+use spanwire_http::client::{Config as HttpConfig, HttpConnector};
+use spanwire_mcp::{Era, Json};
+use spanwire_model::{Connected, Connector, Result, ServerSpec, Target};
+use spanwire_stdio::{Config as StdioConfig, StdioConnector};
+
+pub(super) struct Connectors {
+    stdio: StdioConnector,
+    http: HttpConnector,
+}
+
+impl Connectors {
+    pub(super) fn new() -> anyhow::Result<Self> {
+        let program = std::env::current_exe().context("cannot find this program's own file")?;
+        let info = format!("{{\"name\":\"spanwire\",\"version\":\"{}\"}}", env!("CARGO_PKG_VERSION"));
+        let info = Json::from_trusted(info);
+        Ok(Self {
+            stdio: StdioConnector::new(StdioConfig::new(program, info.clone())),
+            http: HttpConnector::new(HttpConfig::new(info)),
+        })
+    }
+}
+
+#[async_trait]
+impl Connector for Connectors {
+    async fn connect(&self, spec: &ServerSpec, known: Option<Era>) -> Result<Connected> {
+        match &spec.target {
+            Target::Stdio(_) => self.stdio.connect(spec, known).await,
+            Target::Http(_) => self.http.connect(spec, known).await,
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! The node as the control API sees it.
+
+use std::{net::SocketAddr, ops::RangeInclusive, sync::Arc, time::Instant};
+
+use async_trait::async_trait;
+use futures::{StreamExt, stream::BoxStream};
+use spanwire_admin::{
+    Control, Listener, SpanKind, SpanRecord, Status, TelemetryStatus, Trace, TraceFilter, TraceMatch, TraceSummary,
+};
+use spanwire_model::{Backbone, Dispatch, Inventory, NodeId, Result, ServerId, ServerSpec};
+use spanwire_registry::Handle as Registry;
+use spanwire_router::Router;
+use spanwire_telemetry::{SpanResult, Telemetry};
+use tokio::sync::watch;
+
+use super::build::VERSION;
+
+pub(super) struct NodeControl {
+    pub(super) node: NodeId,
+    pub(super) started: Instant,
+    pub(super) listeners: [(&'static str, SocketAddr); 2],
+    pub(super) otlp_endpoint: Option<String>,
+    pub(super) registry: Registry,
+    pub(super) router: Router,
+    pub(super) backbone: Arc<dyn Backbone>,
+    pub(super) telemetry: Telemetry,
+}
+
+#[async_trait]
+impl Control for NodeControl {
+    fn watch(&self) -> watch::Receiver<Arc<Inventory>> {
+        self.registry.watch()
+    }
+
+    async fn add(&self, spec: ServerSpec, replace: bool) -> Result<()> {
+        self.registry.add(spec, replace).await
+    }
+
+    async fn remove(&self, id: &ServerId) -> Result<bool> {
+        self.registry.remove(id).await
+    }
+
+    fn dispatch(&self) -> Arc<dyn Dispatch> {
+        Arc::new(self.router.clone())
+    }
+
+    fn traces(&self, filter: &TraceFilter, limit: usize) -> Vec<TraceSummary> {
+        self.telemetry.ring().recent(limit, &ring_filter(filter)).into_iter().map(summary).collect()
+    }
+
+    fn trace(&self, ids: RangeInclusive<u128>) -> TraceMatch {
+        let ring = self.telemetry.ring();
+        let all = ring.recent(usize::MAX, &spanwire_telemetry::TraceFilter::default());
+        let mut found = all.into_iter().filter(|trace| ids.contains(&trace.trace_id));
+        match (found.next(), found.next()) {
+            (None, _) => TraceMatch::None,
+            (Some(one), None) => {
+                let spans = ring.trace(one.trace_id).unwrap_or_default();
+                let spans = spans.into_iter().map(span).collect();
+                TraceMatch::One(Box::new(Trace { summary: summary(one), spans }))
+            }
+            (Some(_), Some(_)) => TraceMatch::Many,
+        }
+    }
+
+    fn follow(&self, filter: TraceFilter) -> BoxStream<'static, TraceSummary> {
+        let receiver = self.telemetry.ring().follow();
+        futures::stream::unfold(receiver, |mut receiver| async move {
+            loop {
+                match receiver.recv().await {
+                    Ok(summary) => return Some((summary, receiver)),
+                    // A slow reader misses some; that is its contract.
+                    Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => {}
+                    Err(tokio::sync::broadcast::error::RecvError::Closed) => return None,
+                }
+            }
+        })
+        .map(summary)
+        .filter(move |trace| std::future::ready(is_wanted(&filter, trace)))
+        .boxed()
+    }
+
+    fn status(&self) -> Status {
+        let metrics = self.telemetry.metrics();
+        Status {
+            node: self.node.clone(),
+            version: VERSION.to_owned(),
+            uptime: self.started.elapsed(),
+            listeners: self
+                .listeners
+                .iter()
+                .map(|(name, address)| Listener { name: (*name).to_owned(), address: address.to_string() })
+                .collect(),
+            backbone: self.backbone.describe(),
+            backbone_connected: self.backbone.is_connected(),
+            in_flight: self.router.in_flight() as u64,
+            sessions: 0,
+            telemetry: TelemetryStatus {
+                endpoint: self.otlp_endpoint.clone(),
+                exported: metrics.spans(SpanResult::Exported),
+                failed: metrics.spans(SpanResult::Failed),
+                dropped: metrics.spans(SpanResult::DroppedQueue),
+                held: 0,
+            },
+        }
+    }
+
+    fn metrics(&self) -> String {
+        self.telemetry.metrics().encode_openmetrics()
+    }
+}
+
+fn ring_filter(filter: &TraceFilter) -> spanwire_telemetry::TraceFilter {
+    spanwire_telemetry::TraceFilter {
+        text: filter.text.clone(),
+        errors_only: filter.errors_only,
+        min_duration: Some(filter.min_duration).filter(|duration| !duration.is_zero()),
+    }
+}
+
+/// Whether a trace that just ended is followed. Only its summary is at hand.
+fn is_wanted(filter: &TraceFilter, trace: &TraceSummary) -> bool {
+    let nanos = trace.end_unix_nanos.saturating_sub(trace.start_unix_nanos);
+    let texts = || trace.nodes.iter().chain(&trace.error).chain(std::iter::once(&trace.name));
+    let said = |wanted: &String| texts().any(|text| text.to_lowercase().contains(&wanted.to_lowercase()));
+    (!filter.errors_only || trace.error.is_some())
+        && u128::from(nanos) >= filter.min_duration.as_nanos()
+        && filter.text.as_ref().is_none_or(said)
+}
+
+fn summary(trace: spanwire_telemetry::TraceSummary) -> TraceSummary {
+    TraceSummary {
+        trace_id: trace.trace_id,
+        name: trace.name,
+        start_unix_nanos: trace.started_unix_nanos,
+        end_unix_nanos: trace.started_unix_nanos + trace.duration_nanos,
+        spans: u32::try_from(trace.spans).unwrap_or(u32::MAX),
+        errors: u32::from(trace.error.is_some()),
+        error: trace.error,
+        nodes: trace.nodes,
+        servers: Vec::new(),
+    }
+}
+
+fn span(record: spanwire_telemetry::SpanRecord) -> SpanRecord {
+    SpanRecord {
+        trace_id: record.trace_id,
+        span_id: record.span_id,
+        parent: record.parent_span_id,
+        name: record.name.into_owned(),
+        kind: match record.kind {
+            spanwire_telemetry::SpanKind::Internal => SpanKind::Internal,
+            spanwire_telemetry::SpanKind::Server => SpanKind::Server,
+            spanwire_telemetry::SpanKind::Client => SpanKind::Client,
+            spanwire_telemetry::SpanKind::Producer => SpanKind::Producer,
+            spanwire_telemetry::SpanKind::Consumer => SpanKind::Consumer,
+        },
+        start_unix_nanos: record.start_unix_nanos,
+        end_unix_nanos: record.end_unix_nanos,
+        attributes: record
+            .attributes
+            .into_iter()
+            .map(|(key, value)| (key.into_owned(), serde_json::to_value(value).unwrap_or_default()))
+            .collect(),
+        error: record.error,
+        node: record.node,
+    }
+}

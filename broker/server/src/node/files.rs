@@ -1,0 +1,48 @@
+//! What a node keeps on disk.
+
+use std::{
+    fs::{self, OpenOptions},
+    io::{ErrorKind, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use anyhow::Context;
+use spanwire_model::Store;
+use spanwire_registry::store::SledStore;
+use uuid::Uuid;
+
+use crate::config::{Config, TOKEN_FILE};
+
+/// The folder for state, made if missing, for its owner only.
+pub(super) fn data_dir(config: &Config) -> anyhow::Result<PathBuf> {
+    let folder = config.data_dir();
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true).mode(0o700);
+    builder.create(&folder).with_context(|| format!("cannot make the folder for state, {}", folder.display()))?;
+    Ok(folder)
+}
+
+/// The token that the command line on this machine shows to the control API; made at the first start, readable by its owner only.
+pub(super) fn operator_token(folder: &Path) -> anyhow::Result<String> {
+    let path = folder.join(TOKEN_FILE);
+    let context = || format!("cannot use the operator's token in {}", path.display());
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
+        Ok(mut file) => {
+            let token = format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
+            file.write_all(token.as_bytes()).with_context(context)?;
+            Ok(token)
+        }
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            Ok(fs::read_to_string(&path).with_context(context)?.trim().to_owned())
+        }
+        Err(error) => Err(error).with_context(context),
+    }
+}
+
+/// The store of this node.
+pub(super) fn store(folder: &Path) -> anyhow::Result<Arc<dyn Store>> {
+    let store = SledStore::open(&folder.join("store")).context("is another node using the same data folder?")?;
+    Ok(Arc::new(store))
+}

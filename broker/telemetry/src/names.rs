@@ -1,0 +1,241 @@
+//! Every attribute key, span name and metric name, once. A constant is the key in upper case with `_` for `.`.
+//!
+//! Sources: semantic conventions for generative AI, `docs/gen-ai/mcp.md` ("MCP"), `gen-ai-spans.md` ("GenAI"),
+//! main after v1.44; general semantic conventions v1.43, `docs/rpc/rpc-spans.md` ("RPC"),
+//! `docs/messaging/messaging-spans.md` ("Messaging"), `docs/general/attributes.md` ("General").
+
+use std::borrow::Cow;
+
+macro_rules! names {
+    ($($(#[$doc:meta])* $name:ident = $key:literal;)*) => {
+        $($(#[$doc])* pub const $name: &str = $key;)*
+
+        /// Every attribute key and metric name of this module.
+        #[cfg(test)]
+        const ALL: &[(&str, &str)] = &[$((stringify!($name), $key)),*];
+    };
+}
+
+names! {
+    // --- Propagation: W3C Trace Context and Baggage, in HTTP headers, bus headers and `params._meta` (SEP-414).
+    /// The position in the trace.
+    TRACEPARENT = "traceparent";
+    /// Vendors' state.
+    TRACESTATE = "tracestate";
+    /// What travels with the trace for others to read.
+    BAGGAGE = "baggage";
+
+    // --- MCP
+    /// The method. On every span of a call. MCP.
+    MCP_METHOD_NAME = "mcp.method.name";
+    /// The revision spoken. MCP.
+    MCP_PROTOCOL_VERSION = "mcp.protocol.version";
+    /// The session of a legacy peer. Spans only. MCP.
+    MCP_SESSION_ID = "mcp.session.id";
+    /// The URI of `resources/read` and its kin. MCP.
+    MCP_RESOURCE_URI = "mcp.resource.uri";
+    /// The id of the request as text; not for null. Spans only. MCP.
+    JSONRPC_REQUEST_ID = "jsonrpc.request.id";
+    /// Only when it is not 2.0. MCP.
+    JSONRPC_PROTOCOL_VERSION = "jsonrpc.protocol.version";
+
+    // --- GenAI
+    /// `execute_tool`, for `tools/call` only. MCP.
+    GEN_AI_OPERATION_NAME = "gen_ai.operation.name";
+    /// The tool as the receiver of the request knows it. MCP.
+    GEN_AI_TOOL_NAME = "gen_ai.tool.name";
+    /// The prompt. MCP.
+    GEN_AI_PROMPT_NAME = "gen_ai.prompt.name";
+    /// Arguments; only when asked for, redacted. MCP.
+    GEN_AI_TOOL_CALL_ARGUMENTS = "gen_ai.tool.call.arguments";
+    /// The result; only when asked for, redacted. MCP.
+    GEN_AI_TOOL_CALL_RESULT = "gen_ai.tool.call.result";
+    /// The calling agent. GenAI.
+    GEN_AI_AGENT_NAME = "gen_ai.agent.name";
+
+    // --- RPC and General
+    /// The class of the failure: a JSON-RPC code, `tool_error`, or the name of a broker's error kind. General.
+    ERROR_TYPE = "error.type";
+    /// The JSON-RPC error code as text. RPC; renamed `rpc.status_code` on main, MCP still has this one.
+    RPC_RESPONSE_STATUS_CODE = "rpc.response.status_code";
+    /// `tcp`, or `pipe` for stdio. General.
+    NETWORK_TRANSPORT = "network.transport";
+    /// `http`. General.
+    NETWORK_PROTOCOL_NAME = "network.protocol.name";
+    /// `1.1`, `2`. General.
+    NETWORK_PROTOCOL_VERSION = "network.protocol.version";
+    /// Host of the called server. CLIENT spans. General.
+    SERVER_ADDRESS = "server.address";
+    /// Port of the called server. CLIENT spans. General.
+    SERVER_PORT = "server.port";
+    /// Address of the caller. SERVER spans. General.
+    CLIENT_ADDRESS = "client.address";
+    /// Port of the caller. SERVER spans. General.
+    CLIENT_PORT = "client.port";
+
+    // --- Messaging
+    /// `nats` or `memory`; not in the list of well-known values, which allows others. Messaging.
+    MESSAGING_SYSTEM = "messaging.system";
+    /// `publish`, `process`. Messaging.
+    MESSAGING_OPERATION_NAME = "messaging.operation.name";
+    /// `send`, `process`. Messaging.
+    MESSAGING_OPERATION_TYPE = "messaging.operation.type";
+    /// The subject; never an inbox. Messaging.
+    MESSAGING_DESTINATION_NAME = "messaging.destination.name";
+    /// The subject with its variable parts in braces. Messaging.
+    MESSAGING_DESTINATION_TEMPLATE = "messaging.destination.template";
+    /// The queue group. Messaging.
+    MESSAGING_CONSUMER_GROUP_NAME = "messaging.consumer.group.name";
+    /// The call id. Messaging.
+    MESSAGING_MESSAGE_CONVERSATION_ID = "messaging.message.conversation_id";
+    /// Bytes of the payload; opt-in. Messaging.
+    MESSAGING_MESSAGE_BODY_SIZE = "messaging.message.body.size";
+
+    // --- Resource (General, "Service")
+    /// Of the resource.
+    SERVICE_NAME = "service.name";
+    /// The node. Of the resource.
+    SERVICE_INSTANCE_ID = "service.instance.id";
+    /// Of the resource.
+    SERVICE_VERSION = "service.version";
+
+    // --- Our own
+    /// The node that did the work.
+    SPANWIRE_NODE = "spanwire.node";
+    /// The node that the call was sent to.
+    SPANWIRE_TARGET_NODE = "spanwire.target_node";
+    /// The server that the call was routed to.
+    SPANWIRE_SERVER = "spanwire.server";
+    /// The view that the call came through.
+    SPANWIRE_VIEW = "spanwire.view";
+    /// Who called.
+    SPANWIRE_PRINCIPAL = "spanwire.principal";
+    /// UUID of the call, the same on every node.
+    SPANWIRE_CALL_ID = "spanwire.call_id";
+    /// How the call was carried: `local`, `backbone`, `fan_out`, `broker`.
+    SPANWIRE_ROUTE = "spanwire.route";
+    /// How the client is connected: `http`, `stdio`, `grpc`.
+    SPANWIRE_EDGE = "spanwire.edge";
+    /// The era of the peer: `modern`, `legacy`.
+    SPANWIRE_ERA = "spanwire.era";
+    /// True when messages were translated between eras.
+    SPANWIRE_TRANSLATED = "spanwire.translated";
+    /// From 1; more than 1 is a retry.
+    SPANWIRE_ATTEMPT = "spanwire.attempt";
+    /// Milliseconds that the call waited for a free place.
+    SPANWIRE_WAIT_MS = "spanwire.wait_ms";
+    /// Milliseconds between the nodes, both ways.
+    SPANWIRE_WIRE_MS = "spanwire.wire_ms";
+    /// Milliseconds that the server took.
+    SPANWIRE_EXECUTE_MS = "spanwire.execute_ms";
+    /// Milliseconds of the budget that were left when the work began.
+    SPANWIRE_BUDGET_MS = "spanwire.budget_ms";
+    /// Bytes of the params.
+    SPANWIRE_PARAMS_BYTES = "spanwire.params_bytes";
+    /// Bytes of the result.
+    SPANWIRE_RESULT_BYTES = "spanwire.result_bytes";
+    /// Notifications passed on before the outcome.
+    SPANWIRE_NOTIFICATIONS = "spanwire.notifications";
+    /// Why a call was refused: the rule that said so.
+    SPANWIRE_DENIED_BY = "spanwire.denied_by";
+    /// Why the caller's trace context was not used.
+    SPANWIRE_TRACE_REJECT_REASON = "spanwire.trace_reject_reason";
+    /// How many servers a merged list asked.
+    SPANWIRE_FAN_OUT = "spanwire.fan_out";
+    /// Which change of the catalog the call saw.
+    SPANWIRE_CATALOG_VERSION = "spanwire.catalog_version";
+
+    // --- Metrics, as they are scraped. Semantic-convention names in Prometheus form first (MCP, "Metrics").
+    /// How long calls took, as their callers saw it. Histogram.
+    METRIC_SERVER_OPERATION_DURATION = "mcp_server_operation_duration_seconds";
+    /// How long servers took. Histogram.
+    METRIC_CLIENT_OPERATION_DURATION = "mcp_client_operation_duration_seconds";
+    /// Time of a call that was the broker's own. Histogram.
+    METRIC_BROKER_OVERHEAD = "spanwire_broker_overhead_seconds";
+    /// Waiting for a free place at a server. Histogram.
+    METRIC_CALL_WAIT = "spanwire_call_wait_seconds";
+    /// Between nodes. Histogram.
+    METRIC_CALL_WIRE = "spanwire_call_wire_seconds";
+    /// Calls running. Gauge.
+    METRIC_CALLS_IN_FLIGHT = "spanwire_calls_in_flight";
+    /// Requests on the backbone. Gauge.
+    METRIC_BACKBONE_IN_FLIGHT = "spanwire_backbone_in_flight";
+    /// Sessions of legacy clients. Gauge.
+    METRIC_SESSIONS = "spanwire_sessions";
+    /// Servers by state. Gauge.
+    METRIC_SERVERS = "spanwire_servers";
+    /// Nodes seen, this one included. Gauge.
+    METRIC_NODES = "spanwire_nodes";
+    /// Restarts of servers. Counter.
+    METRIC_SERVER_RESTARTS = "spanwire_server_restarts_total";
+    /// Calls refused before they were forwarded. Counter.
+    METRIC_CALLS_REJECTED = "spanwire_calls_rejected_total";
+    /// Calls whose caller went away. Counter.
+    METRIC_CALLS_CANCELLED = "spanwire_calls_cancelled_total";
+    /// What became of ended spans. Counter.
+    METRIC_TELEMETRY_SPANS = "spanwire_telemetry_spans_total";
+    /// Spans waiting to be exported. Gauge.
+    METRIC_TELEMETRY_QUEUE = "spanwire_telemetry_queue_spans";
+    /// When spans were last exported, in seconds of the Unix epoch. Gauge.
+    METRIC_TELEMETRY_LAST_EXPORT = "spanwire_telemetry_last_export_timestamp_seconds";
+    /// Memory of the process. Gauge.
+    METRIC_PROCESS_MEMORY = "process_resident_memory_bytes";
+    /// Open file descriptors of the process. Gauge.
+    METRIC_PROCESS_FDS = "process_open_fds";
+
+    // --- Labels of metrics: the keys above in Prometheus form.
+    /// Of [`MCP_METHOD_NAME`].
+    LABEL_METHOD = "mcp_method_name";
+    /// Of [`GEN_AI_TOOL_NAME`].
+    LABEL_TOOL = "gen_ai_tool_name";
+    /// Of [`SPANWIRE_SERVER`].
+    LABEL_SERVER = "spanwire_server";
+    /// Of [`ERROR_TYPE`].
+    LABEL_ERROR_TYPE = "error_type";
+    /// Of [`MCP_PROTOCOL_VERSION`].
+    LABEL_REVISION = "mcp_protocol_version";
+    /// State of a server.
+    LABEL_STATE = "state";
+    /// Why a call was refused.
+    LABEL_REASON = "reason";
+    /// What became of a span.
+    LABEL_RESULT = "result";
+}
+
+/// `error.type` of a tool that answered with `isError` (MCP).
+pub const ERROR_TYPE_TOOL: &str = "tool_error";
+/// [`GEN_AI_OPERATION_NAME`] of `tools/call` (MCP).
+pub const OPERATION_EXECUTE_TOOL: &str = "execute_tool";
+/// The label value of whatever would make a metric grow without bound.
+pub const OTHER: &str = "_other";
+
+/// Span name of a CLIENT or SERVER span: `{mcp.method.name} {target}`, where the target is the tool or the prompt and
+/// never a resource's URI (MCP).
+pub fn call_span(method: &str, target: Option<&str>) -> Cow<'static, str> {
+    match target {
+        Some(target) => format!("{method} {target}").into(),
+        None => method.to_owned().into(),
+    }
+}
+
+/// Span name on the backbone: `{messaging.operation.name} {messaging.destination.template}` (Messaging).
+pub fn bus_span(operation: &str, template: &str) -> Cow<'static, str> {
+    format!("{operation} {template}").into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn every_name_is_there_once_and_guessable() {
+        assert_eq!(ALL.iter().map(|(_, key)| key).collect::<HashSet<_>>().len(), ALL.len());
+        for (name, key) in ALL.iter().filter(|(name, _)| !name.starts_with("METRIC_") && !name.starts_with("LABEL_")) {
+            assert_eq!(*name, key.to_uppercase().replace('.', "_"));
+        }
+        assert_eq!(call_span("tools/call", Some("x")), "tools/call x");
+        assert_eq!(call_span("tools/list", None), "tools/list");
+    }
+}

@@ -1,0 +1,214 @@
+//! A real nats-server per test, and a proxy in front of it that can be cut.
+
+use std::{
+    env, fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail};
+use tokio::{
+    io::copy_bidirectional,
+    net::{TcpListener, TcpStream},
+    sync::watch,
+    time::{Instant, sleep},
+};
+use tokio_util::task::TaskTracker;
+
+/// How long a server may take to listen.
+const START_TIMEOUT: Duration = Duration::from_secs(30);
+/// How often its ports file or its port is looked at meanwhile.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// A nats-server on a port of its own. It is killed when this is dropped.
+pub struct NatsServer {
+    process: Child,
+    port: u16,
+    arguments: Vec<String>,
+    folder: tempfile::TempDir,
+}
+
+impl NatsServer {
+    /// Starts a server with the defaults of nats-server.
+    pub async fn start() -> Result<Self> {
+        Self::start_with(&[]).await
+    }
+
+    /// Starts a server with further arguments, such as `--user`.
+    pub async fn start_with(arguments: &[&str]) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
+        let process = spawn("-1", folder.path(), &arguments)?;
+        let mut server = Self { process, port: 0, arguments, folder };
+        server.port = server.read_port().await?;
+        server.wait_until_it_listens().await?;
+        Ok(server)
+    }
+
+    /// `nats://127.0.0.1:PORT`.
+    pub fn url(&self) -> String {
+        format!("nats://{}", self.address())
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.port))
+    }
+
+    /// Kills the server at once, as a crash would.
+    pub fn kill(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+
+    /// Kills the server and starts it again on the same port.
+    pub async fn restart(&mut self) -> Result<()> {
+        self.kill();
+        self.process = spawn(&self.port.to_string(), self.folder.path(), &self.arguments)?;
+        self.wait_until_it_listens().await
+    }
+
+    async fn read_port(&mut self) -> Result<u16> {
+        let path = self.folder.path().join(format!("nats-server_{}.ports", self.process.id()));
+        let deadline = Instant::now() + START_TIMEOUT;
+        loop {
+            // The file is there before it is complete.
+            let port = fs::read_to_string(&path).ok().and_then(|text| port_in(&text));
+            if let Some(port) = port {
+                return Ok(port);
+            }
+            self.check_alive(deadline)?;
+            sleep(LOOK_EVERY).await;
+        }
+    }
+
+    async fn wait_until_it_listens(&mut self) -> Result<()> {
+        let deadline = Instant::now() + START_TIMEOUT;
+        while TcpStream::connect(self.address()).await.is_err() {
+            self.check_alive(deadline)?;
+            sleep(LOOK_EVERY).await;
+        }
+        Ok(())
+    }
+
+    fn check_alive(&mut self, deadline: Instant) -> Result<()> {
+        if let Some(status) = self.process.try_wait()? {
+            let log = fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
+            bail!("nats-server ended with {status}: {log}");
+        }
+        if Instant::now() > deadline {
+            bail!("nats-server did not listen within {START_TIMEOUT:?}");
+        }
+        Ok(())
+    }
+}
+
+impl Drop for NatsServer {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn spawn(port: &str, folder: &Path, arguments: &[String]) -> Result<Child> {
+    let program = program()?;
+    Command::new(&program)
+        .args(["-a", "127.0.0.1", "-p", port, "--ports_file_dir"])
+        .arg(folder)
+        .arg("-l")
+        .arg(folder.join("log"))
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .with_context(|| format!("cannot start {}", program.display()))
+}
+
+fn port_in(text: &str) -> Option<u16> {
+    let ports: serde_json::Value = serde_json::from_str(text).ok()?;
+    ports["nats"][0].as_str()?.rsplit(':').next()?.parse().ok()
+}
+
+/// The binary that `tests/peers/install.sh` installs, or one on the path.
+fn program() -> Result<PathBuf> {
+    let in_peers = |peers: PathBuf| peers.join("venv/bin/nats-server");
+    let mut candidates: Vec<PathBuf> =
+        env::var_os("SPANWIRE_PEERS_DIR").map(|dir| in_peers(dir.into())).into_iter().collect();
+    let cache = env::var_os("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .or_else(|| env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")));
+    if let Some(entries) = cache.and_then(|cache| fs::read_dir(cache.join("spanwire/peers")).ok()) {
+        let mut found: Vec<PathBuf> = entries.flatten().map(|entry| in_peers(entry.path())).collect();
+        found.sort();
+        candidates.extend(found.into_iter().rev());
+    }
+    let path = env::var_os("PATH").unwrap_or_default();
+    candidates.extend(env::split_paths(&path).map(|dir| dir.join("nats-server")));
+    candidates
+        .into_iter()
+        .find(|path| path.is_file())
+        .context("no nats-server: run tests/peers/install.sh, or put one on the path")
+}
+
+/// A TCP proxy: what a node sees as the server until it is cut.
+pub struct Proxy {
+    address: SocketAddr,
+    open: watch::Sender<bool>,
+    tasks: TaskTracker,
+}
+
+impl Proxy {
+    /// Listens on a free port and passes everything on to the target.
+    pub async fn start(target: SocketAddr) -> Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let address = listener.local_addr()?;
+        let (open, state) = watch::channel(true);
+        let tasks = TaskTracker::new();
+        let (tasks_of_loop, mut ended) = (tasks.clone(), state.clone());
+        tasks.spawn(async move {
+            loop {
+                let accepted = tokio::select! {
+                    accepted = listener.accept() => accepted,
+                    _ = ended.wait_for(|_| false) => return, // only the end of the proxy resolves it
+                };
+                let Ok((mut client, _)) = accepted else { return };
+                let mut state = state.clone();
+                if !*state.borrow() {
+                    continue;
+                }
+                tasks_of_loop.spawn(async move {
+                    let Ok(mut server) = TcpStream::connect(target).await else { return };
+                    tokio::select! {
+                        _ = copy_bidirectional(&mut client, &mut server) => {}
+                        _ = state.wait_for(|open| !open) => {}
+                    }
+                });
+            }
+        });
+        Ok(Self { address, open, tasks })
+    }
+
+    /// `nats://127.0.0.1:PORT`.
+    pub fn url(&self) -> String {
+        format!("nats://{}", self.address)
+    }
+
+    /// Ends every connection, and each new one, until it is [mended](Self::mend).
+    pub fn cut(&self) {
+        self.open.send_replace(false);
+    }
+
+    /// Lets connections through again.
+    pub fn mend(&self) {
+        self.open.send_replace(true);
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.cut();
+        self.tasks.close();
+    }
+}
