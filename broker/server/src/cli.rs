@@ -13,8 +13,8 @@ use crate::{
 };
 
 const AFTER_HELP: &str = "\
-Output: text for people, or JSON with --json (--output json). After `call`, --json takes the arguments of the tool; put it
-before the command, or write --output json, for the raw result.
+Output is text for people, or JSON with --json, short for --output json. Only after `call`, --json takes the arguments of the
+tool: write `spanwire --json call …` or --output json for the raw result.
 
 Exit codes:
   0  done
@@ -89,7 +89,7 @@ enum Color {
 #[derive(Debug, Args)]
 pub(crate) struct JsonFlag {
     /// Short for --output json
-    #[arg(long = "json", id = "json_after")]
+    #[arg(long = "json", id = "json_after", global = true)]
     json: bool,
 }
 
