@@ -8,12 +8,13 @@ use spanwire_model::Frame;
 pub(crate) struct Backlog {
     progress: Option<Bytes>,
     next: Option<Frame>,
+    ended: bool,
 }
 
 impl Backlog {
-    /// False while a frame waits that must not be lost: the handler is not asked for more.
+    /// False while a frame waits that must not be lost, and after the end: the handler is not asked for more.
     pub(crate) fn wants_more(&self) -> bool {
-        self.next.is_none()
+        self.next.is_none() && !self.ended
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -24,7 +25,11 @@ impl Backlog {
     pub(crate) fn push(&mut self, frame: Frame) {
         match frame {
             Frame::Progress(payload) => self.progress = Some(payload),
-            Frame::Message(_) | Frame::End { .. } => self.next = Some(frame),
+            Frame::Message(_) => self.next = Some(frame),
+            Frame::End { .. } => {
+                self.ended = true;
+                self.next = Some(frame);
+            }
         }
     }
 
@@ -66,6 +71,9 @@ mod tests {
         assert_eq!(backlog.next_len(), Some(5));
         assert_eq!(backlog.pop(), Some(message("three")));
         assert_eq!(backlog.pop(), None);
-        assert!(backlog.is_empty());
+        assert!(backlog.is_empty() && backlog.wants_more());
+        backlog.push(Frame::End { payload: Bytes::new(), elapsed: std::time::Duration::ZERO });
+        assert!(backlog.pop().is_some());
+        assert!(backlog.is_empty() && !backlog.wants_more(), "nothing comes after the end");
     }
 }

@@ -5,6 +5,7 @@
 //! what is on the way, progress is merged while the caller is slow, everything else waits.
 
 mod backlog;
+mod budget;
 mod failure;
 mod gauge;
 pub mod memory;

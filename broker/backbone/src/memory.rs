@@ -6,7 +6,7 @@
 mod request;
 mod seats;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -20,6 +20,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{failure, gauge::InFlight};
 use seats::Seats;
+
+/// How long running calls may take to end when the node closes.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Limits of a hub.
 #[derive(Debug, Clone)]
@@ -169,6 +172,7 @@ impl Backbone for Memory {
 
     async fn close(&self) {
         self.leave();
-        self.node.tasks.wait().await;
+        // What is dropped ends at its next await; a handler that never comes to one is not waited for.
+        let _ = tokio::time::timeout(CLOSE_TIMEOUT, self.node.tasks.wait()).await;
     }
 }

@@ -1,45 +1,153 @@
-//! stub
+//! A backbone over core NATS, without JetStream: nothing here is stored.
+//!
+//! ```text
+//! caller                                   NATS                                    handler
+//!   | request -> call.{principal}.{server}.{method}.{name}  (queue group = server)    |
+//!   |                                                                                 |
+//!   | inbox.{node}.{connection}.{key} <- frame 1, 2, … alive … end                     |
+//!   | credit, parts of the request, cancel -> ctl.{node}.{key}                         |
+//! ```
+//!
+//! A key is one request's own. Frames are numbered, a window of credit bounds what is on the way, and every frame has a
+//! reply subject of its own, on which the server says at once when the caller's inbox is gone. The request is the JSON-RPC
+//! message itself, so `nats sub 'sw.>'` can be read; the rest is in headers.
+
 mod config;
+mod envelope;
+mod events;
+mod frame;
+mod handle;
+mod header;
+mod inner;
+mod link;
+mod outbox;
+mod parts;
+mod request;
+mod router;
+mod running;
+mod serve;
+mod slot;
+mod subject;
+mod window;
+
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+
 use async_trait::async_trait;
 use bytes::Bytes;
-pub use config::{Config, Credentials, Tls};
 use futures::stream::BoxStream;
 use spanwire_model::{
     Address, Backbone, BusHandler, BusMessage, BusReply, BusRequest, Error, ErrorKind, Result, ServeGuard, ServeOn,
     Topic,
 };
-use std::{collections::BTreeMap, sync::Arc};
-/// stub
-#[derive(Debug)]
-pub struct Nats;
+use tokio::time::timeout;
+
+pub use config::{Config, Credentials, Tls};
+use inner::Inner;
+
+/// How long running calls may take to end when the node closes.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// One node's connection to NATS. Dropping it ends what it does, at once and without a flush.
+pub struct Nats {
+    inner: Arc<Inner>,
+}
+
 impl Nats {
-    /// stub
-    pub async fn connect(_: Config) -> Result<Self> {
-        Err(Error::new(ErrorKind::Internal, "stub"))
+    /// Connects. From then on the client connects again by itself, for ever.
+    ///
+    /// # Errors
+    /// `Unavailable` when there is no connection within [`Config::connect_timeout`], or at once when the server refuses the
+    /// credentials; `InvalidParams` when the configuration makes no sense. With [`Config::connect_in_background`] only the
+    /// latter.
+    pub async fn connect(config: Config) -> Result<Self> {
+        check(&config)?;
+        let background = config.connect_in_background;
+        let (client, mut link) = link::connect(&config).await?;
+        if !background {
+            // The event comes a moment after the connection; later ones are told to subscribers as gaps.
+            let connected = link.wait_for(|link| link.connects > 0);
+            let _ = timeout(config.connect_timeout, connected).await;
+        }
+        let inner = Arc::new(Inner::new(config, client, link));
+        let nats = Self { inner };
+        router::start(&nats.inner).await?;
+        if !background && !nats.inner.settle().await {
+            let text = format!("nats at {} does not return messages", nats.inner.config.addresses());
+            return Err(Error::new(ErrorKind::Unavailable, text));
+        }
+        Ok(nats)
     }
 }
+
+impl Drop for Nats {
+    fn drop(&mut self) {
+        self.inner.closed.cancel();
+        self.inner.tasks.close();
+    }
+}
+
+impl fmt::Debug for Nats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Nats").field(&self.inner.config).finish()
+    }
+}
+
 #[async_trait]
 impl Backbone for Nats {
-    fn request(&self, _to: Address, _request: BusRequest) -> BusReply {
-        Box::pin(futures::stream::empty())
+    fn request(&self, to: Address, request: BusRequest) -> BusReply {
+        request::send(self.inner.clone(), to, request)
     }
-    async fn serve(&self, _on: ServeOn, _handler: Arc<dyn BusHandler>) -> Result<ServeGuard> {
-        Err(Error::new(ErrorKind::Internal, "stub"))
+
+    async fn serve(&self, on: ServeOn, handler: Arc<dyn BusHandler>) -> Result<ServeGuard> {
+        serve::serve(&self.inner, on, handler).await
     }
-    async fn publish(&self, _topic: &Topic, _payload: Bytes) -> Result<()> {
-        Ok(())
+
+    async fn publish(&self, topic: &Topic, payload: Bytes) -> Result<()> {
+        events::publish(&self.inner, topic, payload).await
     }
-    async fn subscribe(&self, _kind: &str) -> Result<BoxStream<'static, BusMessage>> {
-        Err(Error::new(ErrorKind::Internal, "stub"))
+
+    async fn subscribe(&self, kind: &str) -> Result<BoxStream<'static, BusMessage>> {
+        events::subscribe(&self.inner, kind).await
     }
+
     fn is_connected(&self) -> bool {
-        false
+        self.inner.is_connected()
     }
+
     fn describe(&self) -> String {
-        String::new()
+        self.inner.config.addresses()
     }
+
     fn in_flight(&self) -> BTreeMap<&'static str, u64> {
-        BTreeMap::new()
+        self.inner.in_flight.facts()
     }
-    async fn close(&self) {}
+
+    async fn close(&self) {
+        let inner = &self.inner;
+        inner.closed.cancel();
+        inner.tasks.close();
+        // Callers are told that their streams are lost before the connection goes.
+        let orderly = async {
+            inner.tasks.wait().await;
+            let flushed = inner.client.flush().await;
+            let drained = inner.client.drain().await;
+            flushed.is_ok() && drained.is_ok()
+        };
+        if !timeout(CLOSE_TIMEOUT, orderly).await.unwrap_or(false) {
+            tracing::debug!("nats connection closed without a flush");
+        }
+    }
+}
+
+fn check(config: &Config) -> Result<()> {
+    let plain =
+        |token: &str| !token.is_empty() && token.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+    let wrong = if !config.prefix.split('.').all(plain) {
+        "the prefix is not tokens of A-Za-z0-9_- separated by dots"
+    } else if config.keep_alive.is_zero() || config.lost_after <= config.keep_alive {
+        "lost_after is not longer than keep_alive"
+    } else {
+        return Ok(());
+    };
+    Err(Error::new(ErrorKind::InvalidParams, format!("nats configuration: {wrong}")))
 }

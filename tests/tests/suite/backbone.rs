@@ -51,11 +51,13 @@ contract! {
         nothing_happens_before_the_first_poll,
         a_reply_dropped_before_its_first_frame_cancels,
         a_reply_dropped_after_its_first_frame_cancels,
-        the_budget_ends_a_call;
+        the_budget_ends_a_call,
+        a_budget_may_be_without_measure;
     sizes:
         five_mebibytes_both_ways,
         eight_mebibytes_both_ways,
         large_frames_in_the_middle_of_a_reply,
+        many_large_frames_to_a_slow_caller,
         a_request_above_the_limit_is_refused,
         a_reply_above_the_limit_is_an_error;
     failures:
@@ -67,5 +69,7 @@ contract! {
     events:
         publications_arrive_in_order,
         other_kinds_and_tenants_are_not_heard,
+        a_slow_subscriber_is_told_of_a_gap,
+        a_publication_above_the_limit_is_refused,
         odd_topics_arrive_whole;
 }

@@ -12,14 +12,15 @@ use tokio::{
 use super::{Node, Shared, seats::Seat};
 use crate::{
     backlog::{self, Backlog},
+    budget,
     failure::{self, Whom},
 };
 
 /// The caller's side. Nothing happens before the first poll.
 pub(super) fn send(shared: Arc<Shared>, caller: Arc<Node>, to: Address, request: BusRequest) -> BusReply {
-    let deadline = Instant::now() + request.budget;
+    let deadline = budget::deadline(request.budget);
     async_stream::stream! {
-        let _waiting = caller.in_flight.requests.enter();
+        let mut waiting = Some(caller.in_flight.requests.enter());
         let mut whom = Whom::new(to.clone());
         let (seat, mut frames) = match open(&shared, &caller, &mut whom, &to, request, deadline) {
             Ok(opened) => opened,
@@ -36,8 +37,12 @@ pub(super) fn send(shared: Arc<Shared>, caller: Arc<Node>, to: Address, request:
                 () = sleep_until(deadline) => Err(failure::deadline(&whom)),
             };
             let last = matches!(item, Err(_) | Ok(Frame::End { .. }));
+            if last {
+                waiting = None;
+            }
             yield item;
             if last {
+                drop(waiting);
                 return;
             }
         }
@@ -63,6 +68,9 @@ fn open(
         return Err(failure::too_large("request", request.payload.len(), limit));
     }
     let seat = shared.seats.pick(&caller.tenant, to).ok_or_else(|| failure::nobody(whom))?;
+    if let Address::Server(server) = to {
+        request.server = Some(server.clone());
+    }
     request.budget = deadline.saturating_duration_since(Instant::now());
     if request.budget.is_zero() {
         return Err(failure::deadline(whom));

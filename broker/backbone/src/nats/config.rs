@@ -30,14 +30,12 @@ pub struct Config {
     pub lost_after: Duration,
     /// Frames of one reply on the way before the caller has to take some; from 2.
     pub window_frames: usize,
-    /// Bytes of one request or reply on the way. One frame may be larger when it is alone.
+    /// Bytes of one request or reply on the way; less when many replies are. Frames above half of it go in parts.
     pub window_bytes: usize,
     /// Largest request or frame, in bytes. What is above the server's `max_payload` goes in parts.
     pub max_message_bytes: usize,
     /// Requests that this node handles at once; above that callers are told to try elsewhere.
     pub max_handling: usize,
-    /// Large requests and frames that this node sends at once; others wait.
-    pub max_large_transfers: usize,
 }
 
 /// How a node proves who it is. `Debug` tells the form only.
@@ -88,7 +86,6 @@ impl Config {
             window_bytes: 1 << 20,
             max_message_bytes: crate::MAX_MESSAGE_BYTES,
             max_handling: 4096,
-            max_large_transfers: 8,
         }
     }
 
@@ -136,6 +133,8 @@ fn without_secrets(url: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     #[test]

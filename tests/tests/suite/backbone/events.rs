@@ -1,9 +1,9 @@
 //! Publications: at most once, in order per publisher.
 
 use futures::{StreamExt, stream::BoxStream};
-use spanwire_model::{BusMessage, Publication, Topic};
+use spanwire_model::{BusMessage, ErrorKind, Publication, Topic};
 
-use super::fixture::{Fixture, node_id};
+use super::fixture::{Fixture, MAX_MESSAGE_BYTES, node_id};
 
 pub(super) fn topic(kind: &str, id: &str, what: &str) -> Topic {
     Topic { kind: kind.into(), id: id.into(), what: what.into() }
@@ -53,4 +53,36 @@ pub(super) async fn odd_topics_arrive_whole(fixture: &Fixture) {
         fixture.c.publish(&topic, "x".into()).await.unwrap();
         assert_eq!(heard(&mut messages).await.topic, topic);
     }
+}
+
+pub(super) async fn a_slow_subscriber_is_told_of_a_gap(fixture: &Fixture) {
+    /// More than any implementation keeps for a subscriber.
+    const PUBLICATIONS: usize = 20_000;
+    let mut slow = fixture.a.subscribe("server").await.unwrap();
+    let mut done = fixture.a.subscribe("done").await.unwrap();
+    for n in 0..PUBLICATIONS {
+        fixture.b.publish(&topic("server", "fs", "changed"), n.to_string().into()).await.unwrap();
+    }
+    fixture.b.publish(&topic("done", "all", "done"), "x".into()).await.unwrap();
+    while done.next().await.expect("subscription ended") == BusMessage::Gap {}
+    let mut last = None;
+    loop {
+        match slow.next().await.expect("subscription ended") {
+            BusMessage::Gap => break,
+            BusMessage::Publication(publication) => {
+                let n = String::from_utf8_lossy(&publication.payload).parse::<usize>().unwrap();
+                assert!(last < Some(n), "{n} after {last:?}");
+                last = Some(n);
+            }
+        }
+    }
+}
+
+pub(super) async fn a_publication_above_the_limit_is_refused(fixture: &Fixture) {
+    let mut messages = fixture.a.subscribe("server").await.unwrap();
+    let changed = topic("server", "fs", "changed");
+    let error = fixture.b.publish(&changed, vec![b'x'; MAX_MESSAGE_BYTES + 1].into()).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::TooLarge, "{error:?}");
+    fixture.b.publish(&changed, "small".into()).await.unwrap();
+    assert_eq!(heard(&mut messages).await.payload, "small");
 }

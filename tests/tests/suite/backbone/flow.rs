@@ -13,7 +13,7 @@ use spanwire_model::{Address, BusRequest, ErrorKind, Frame, ServeOn};
 
 use super::{
     fixture::{Fixture, WINDOW, request, server_id},
-    handlers::{Signal, end, failure, handler, message, next, progress, stuck_after},
+    handlers::{Signal, echo, end, failure, handler, message, next, progress, response, stuck_after},
 };
 
 fn fs() -> Address {
@@ -155,4 +155,10 @@ pub(super) async fn the_budget_ends_a_call(fixture: &Fixture) {
     dropped.happened().await;
     let none = BusRequest { budget: Duration::ZERO, ..request("x") };
     assert_eq!(failure(fixture.a.request(fs(), none)).await.kind, ErrorKind::DeadlineExceeded);
+}
+
+pub(super) async fn a_budget_may_be_without_measure(fixture: &Fixture) {
+    let _guard = fixture.b.serve(on_fs(), echo()).await.unwrap();
+    let endless = BusRequest { budget: Duration::MAX, ..request("x") };
+    assert_eq!(response(fixture.a.request(fs(), endless)).await, "x");
 }

@@ -57,6 +57,21 @@ pub(super) async fn large_frames_in_the_middle_of_a_reply(fixture: &Fixture) {
     assert_eq!(response(reply).await, "done");
 }
 
+pub(super) async fn many_large_frames_to_a_slow_caller(fixture: &Fixture) {
+    const FRAMES: usize = 40;
+    let size = |n: usize| 150_000 + n * 10_000;
+    let script = handler(move |_| {
+        stream::iter((0..FRAMES).map(move |n| message(noise(size(n))))).chain(stream::iter([end("done")])).boxed()
+    });
+    let _guard = fixture.b.serve(on_fs(), script).await.unwrap();
+    let mut reply = fixture.a.request(fs(), request("x"));
+    for n in 0..FRAMES {
+        assert!(next(&mut reply).await == message(noise(size(n))), "message {n}");
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await; // this is the slowness
+    }
+    assert_eq!(response(reply).await, "done");
+}
+
 pub(super) async fn a_request_above_the_limit_is_refused(fixture: &Fixture) {
     let _guard = fixture.b.serve(on_fs(), echo()).await.unwrap();
     let error = failure(fixture.a.request(fs(), request(vec![b'x'; MAX_MESSAGE_BYTES + 1]))).await;
