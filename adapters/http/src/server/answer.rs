@@ -51,7 +51,7 @@ pub(crate) async fn batch(outgoing: Vec<Outgoing>, keep_alive: Duration) -> Http
             Ok(Some(Out::Notification(message))) => Some(frame(&message)),
             Err(_) => Some(KEEP_ALIVE),
         };
-        let first = responses.iter().map(|message| frame(message)).chain(notification).collect();
+        let first = responses.iter().map(frame).chain(notification).collect();
         return events(first, all, keep_alive);
     }
 }

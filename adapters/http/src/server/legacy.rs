@@ -14,7 +14,9 @@ use std::sync::Arc;
 use axum::response::{IntoResponse, Response as HttpResponse};
 use http::{HeaderValue, StatusCode};
 use spanwire_era::session::{self as era, Heard, Step};
-use spanwire_mcp::{Json, Message, Method, Notification, Params, Request, RequestId, Response, WireError, header};
+use spanwire_mcp::{
+    Json, Message, Method, Notification, Params, Request, RequestId, Response, Revision, WireError, header,
+};
 use spanwire_model::{Call, ClientFacts, EdgeTransport, Error, ErrorKind, Event, Outcome};
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -28,7 +30,7 @@ use super::{
     answer::{self, Out, Outgoing},
     gate, modern,
     opening::{unknown_session, version},
-    refusal::{Refusal, json},
+    refusal::{Refusal, json, note},
 };
 
 /// Opens a session. The answer comes from the broker's `server/discover`.
@@ -110,10 +112,9 @@ pub(crate) async fn batch(
 /// the first may be a connection that is dead without anyone having noticed.
 pub(crate) fn get(edge: &Edge, caller: &Caller) -> Result<HttpResponse, Refusal> {
     let session = named(edge, caller, &http::Method::GET)?;
-    let slot = edge.streams.take(&caller.principal).map_err(Refusal::of)?;
+    let stream = session.stream(&edge.streams).map_err(Refusal::of)?;
     session.touch();
     session.feed();
-    let stream = session.stream(slot);
     Ok(answer::events(Vec::new(), Box::pin(stream), edge.config.keep_alive))
 }
 
@@ -134,11 +135,12 @@ fn named(edge: &Edge, caller: &Caller, method: &http::Method) -> Result<Arc<Sess
     }
 }
 
-/// The version header came with 2025-06-18; without it the session knows its revision.
+/// The version header came with 2025-06-18, so an older session does not look at it; without it the session knows its
+/// revision.
 fn check_version(session: &Session, caller: &Caller) -> Result<(), Refusal> {
     let revision = session.revision();
     match version(&caller.headers)? {
-        Some(sent) if sent != revision.as_str() => Err(Refusal::bad_request(
+        Some(sent) if sent != revision.as_str() && revision >= Revision::V2025_06_18 => Err(Refusal::bad_request(
             ErrorKind::InvalidRequest,
             format!("MCP-Protocol-Version \"{}\" is not the session's {revision}", gate::excerpt(sent)),
         )),
@@ -226,7 +228,11 @@ fn facts(caller: &Caller, state: &era::Session, session_id: &Arc<str>, request_i
 
 /// The response. Errors of a session's requests are JSON-RPC errors under 200: a 404, for one, would end the session.
 fn response(id: RequestId, outcome: Outcome) -> bytes::Bytes {
-    Response { id: Some(id), outcome: outcome.map_err(|error| error.to_object()) }.to_bytes()
+    let outcome = outcome.map_err(|error| {
+        note(&error);
+        error.to_object()
+    });
+    Response { id: Some(id), outcome }.to_bytes()
 }
 
 fn at_once(id: RequestId, outcome: Outcome) -> Outgoing {

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::{
     Caller, Edge, agreement,
     answer::{self, Out, Outgoing},
-    refusal::{Refusal, status_of},
+    refusal::{Refusal, note, status_of},
     streams::StreamSlot,
 };
 
@@ -181,6 +181,7 @@ fn response(id: RequestId, outcome: Outcome) -> Out {
             if error.json_rpc_code() == codes::LEGACY_RESOURCE_NOT_FOUND {
                 error.code = Some(codes::INVALID_PARAMS);
             }
+            note(&error);
             (status_of(&error), Err(error.to_object()))
         }
     };

@@ -16,7 +16,12 @@ use super::{
 pub(crate) async fn post(edge: Arc<Edge>, caller: Caller, body: Body) -> Result<Response, Refusal> {
     let body = gate::body(&edge.config, &caller.headers, body).await?;
     let session = edge.sessions.find(&caller)?;
-    let batches = matches!(&session, Found::Session(session) if session.revision().has_batches());
+    let batches = match &session {
+        Found::Session(session) => session.revision().has_batches(),
+        // Read, so that a client of 2025-03-26 learns that its session is gone and not that batches are.
+        Found::Unknown => true,
+        Found::Absent => false,
+    };
     let limits = Limits { max_bytes: edge.config.max_body_bytes, ..Limits::default() };
     let message = match Message::parse(&body, &limits, batches) {
         Ok(Parsed::Single(message)) => message,

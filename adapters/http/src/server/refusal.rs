@@ -53,6 +53,16 @@ impl Refusal {
     }
 }
 
+/// Logs an error on its way out, once, with what the caller is not told. The broker's own failures are louder.
+pub(crate) fn note(error: &Error) {
+    let (kind, private) = (error.kind_name(), error.private.as_deref());
+    if error.kind == ErrorKind::Internal {
+        tracing::warn!(kind, private, "a request failed: {error}");
+    } else {
+        tracing::debug!(kind, private, "a request failed: {error}");
+    }
+}
+
 /// The status of an error that is a whole response.
 pub(crate) fn status_of(error: &Error) -> StatusCode {
     StatusCode::from_u16(error.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
@@ -60,13 +70,7 @@ pub(crate) fn status_of(error: &Error) -> StatusCode {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> HttpResponse {
-        tracing::debug!(
-            status = self.status.as_u16(),
-            kind = self.error.kind_name(),
-            private = self.error.private.as_deref(),
-            "refused a request: {}",
-            self.error
-        );
+        note(&self.error);
         let message = Response { id: self.id, outcome: Err(self.error.to_object()) };
         let mut response = json(self.status, without_null_id(message.to_bytes()));
         if let Some((name, value)) = self.header {

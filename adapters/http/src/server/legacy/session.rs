@@ -2,7 +2,7 @@
 
 use std::{
     collections::{HashMap, hash_map::Entry},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
 };
 
@@ -17,7 +17,11 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{feed::Command, outbox::Outbox};
-use crate::server::{Caller, answer::Out, streams::StreamSlot};
+use crate::server::{
+    Caller,
+    answer::Out,
+    streams::{StreamSlot, Streams},
+};
 
 /// What a session is opened with.
 pub(super) struct Opened {
@@ -38,6 +42,7 @@ pub(crate) struct Session {
     state: Mutex<era::Session>,
     running: Mutex<HashMap<RequestId, CancellationToken>>,
     outbox: Arc<Outbox>,
+    slot: Mutex<Weak<StreamSlot>>,
     last_used: Mutex<Instant>,
     commands: mpsc::Sender<Command>,
     closed: CancellationToken,
@@ -63,6 +68,7 @@ impl Session {
             state: Mutex::new(opened.state),
             running: Mutex::default(),
             outbox: Arc::new(Outbox::new(opened.max_events)),
+            slot: Mutex::default(),
             last_used: Mutex::new(Instant::now()),
             commands: opened.commands,
             closed: opened.closed,
@@ -180,10 +186,11 @@ impl Session {
     }
 
     /// The session's stream, in place of an earlier one.
-    pub(super) fn stream(self: &Arc<Self>, slot: StreamSlot) -> impl Stream<Item = Out> + Send + use<> {
+    pub(super) fn stream(&self, streams: &Streams) -> Result<impl Stream<Item = Out> + Send + use<>, Error> {
+        let slot = self.slot(streams)?;
         let closed = self.closed.clone();
         let mut reader = self.outbox.read();
-        async_stream::stream! {
+        Ok(async_stream::stream! {
             let _slot = slot;
             loop {
                 let message = tokio::select! {
@@ -195,7 +202,18 @@ impl Session {
                     None => break,
                 }
             }
+        })
+    }
+
+    /// The place of the session's stream among its principal's: the earlier stream's, while that still ends.
+    fn slot(&self, streams: &Streams) -> Result<Arc<StreamSlot>, Error> {
+        let mut place = lock(&self.slot);
+        if let Some(slot) = place.upgrade() {
+            return Ok(slot);
         }
+        let slot = Arc::new(streams.take(&self.principal)?);
+        *place = Arc::downgrade(&slot);
+        Ok(slot)
     }
 }
 

@@ -1,0 +1,126 @@
+//! The bridge from stdio to the edge.
+
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream, Lines};
+
+use super::*;
+
+/// A host whose MCP server is the bridge.
+struct Host {
+    stdin: DuplexStream,
+    stdout: Lines<BufReader<DuplexStream>>,
+    bridge: tokio::task::JoinHandle<Result<(), spanwire_http::bridge::BridgeError>>,
+}
+
+impl Host {
+    fn start(url: String) -> Self {
+        let (stdin, theirs) = tokio::io::duplex(1 << 16);
+        let (output, stdout) = tokio::io::duplex(1 << 16);
+        let bridge = tokio::spawn(spanwire_http::bridge::run(url, Some("ann-token".to_owned()), theirs, output));
+        Self { stdin, stdout: BufReader::new(stdout).lines(), bridge }
+    }
+
+    async fn send(&mut self, message: &Value) {
+        self.stdin.write_all(format!("{message}\n").as_bytes()).await.unwrap();
+    }
+
+    async fn next(&mut self) -> Value {
+        let line = soon(self.stdout.next_line()).await.unwrap().expect("the bridge ended");
+        serde_json::from_str(&line).unwrap()
+    }
+
+    /// Closes stdin and waits for the end; returns what was still said.
+    async fn end(mut self) -> Vec<String> {
+        drop(self.stdin);
+        let mut rest = Vec::new();
+        while let Some(line) = soon(self.stdout.next_line()).await.unwrap() {
+            rest.push(line);
+        }
+        soon(self.bridge).await.unwrap().unwrap();
+        rest
+    }
+}
+
+#[tokio::test]
+async fn a_modern_host() {
+    let node = node().await;
+    let mut host = Host::start(node.url());
+    host.send(&call("echo")).await;
+    let answer = host.next().await;
+    assert_eq!((&answer["id"], &answer["result"]["resultType"]), (&json!(1), &json!("complete")));
+    assert_eq!(&*node.double.last().principal.name, "ann");
+
+    host.send(&modern("tools/call", json!({"name": "progress", "_meta": {"progressToken": 5}}))).await;
+    for expected in [json!(1), json!(2)] {
+        assert_eq!(host.next().await["params"]["progress"], expected);
+    }
+    assert_eq!(host.next().await["id"], 1);
+
+    // Two at once; cancelling one closes its stream and leaves the other.
+    let mut listen = modern("subscriptions/listen", json!({"notifications": {}}));
+    listen["id"] = json!("sub");
+    host.send(&listen).await;
+    assert_eq!(host.next().await["method"], "notifications/subscriptions/acknowledged");
+    let mut stuck = call("stuck");
+    stuck["id"] = json!("stuck");
+    host.send(&stuck).await;
+    assert_eq!(host.next().await["method"], "notifications/progress");
+    host.send(&json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": "stuck"}})).await;
+    assert_eq!(node.double.dropped().await, "progress");
+    assert_eq!(node.double.dropped().await, "stuck");
+    host.send(&modern("x/unknown", json!({}))).await;
+    assert_eq!(host.next().await["error"]["code"], -32601);
+    assert_eq!(host.end().await, Vec::<String>::new());
+    assert_eq!(node.double.dropped().await, "listen");
+}
+
+#[tokio::test]
+async fn a_legacy_host_outlives_its_session() {
+    let node = node().await;
+    let mut host = Host::start(node.url());
+    let initialize = json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {
+        "protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "host", "version": "1"}}});
+    host.send(&initialize).await;
+    assert_eq!(host.next().await["result"]["protocolVersion"], "2025-06-18");
+    host.send(&json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"})).await;
+    assert_eq!(host.next().await["result"]["tools"][0]["name"], "echo");
+    // The node loses the session; the bridge opens it again.
+    let first = node.double.last().client.session_id.unwrap();
+    let delete = node.client.delete(node.url()).header("mcp-session-id", &*first);
+    assert_eq!(ask(delete.header("authorization", "Bearer ann-token")).await.0, 204);
+    host.send(&json!({"jsonrpc": "2.0", "id": 2, "method": "tools/list"})).await;
+    assert_eq!(host.next().await["result"]["tools"][0]["name"], "echo");
+    let second = node.double.last().client.session_id.unwrap();
+    assert_ne!(first, second);
+
+    host.send(&json!({"jsonrpc": "2.0", "method": "notifications/initialized"})).await;
+    host.send(&json!({"jsonrpc": "2.0", "id": 3, "method": "resources/subscribe", "params": {"uri": "a:1"}})).await;
+    assert_eq!(host.next().await["result"], json!({}));
+    node.double.changes.send(double::notification("notifications/tools/list_changed", json!({}))).unwrap();
+    assert_eq!(host.next().await["method"], "notifications/tools/list_changed");
+    host.send(&json!({"jsonrpc": "2.0", "id": 4, "method": "tools/call", "params": {"name": "stuck"}})).await;
+    assert_eq!(host.next().await["method"], "notifications/progress");
+    host.send(&json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 4}})).await;
+    host.send(&json!({"jsonrpc": "2.0", "id": 5, "method": "ping"})).await;
+    assert_eq!(host.next().await["id"], 5);
+    assert_eq!(host.end().await, Vec::<String>::new());
+    let ping = json!({"jsonrpc": "2.0", "id": 1, "method": "ping"}).to_string();
+    let late = accept_both(node.client.post(node.url())).header("mcp-session-id", &*second);
+    assert_eq!(ask(late.header("authorization", "Bearer ann-token").body(ping)).await.0, 404, "DELETE at the end");
+}
+
+#[tokio::test]
+async fn a_node_that_is_down_is_an_answer() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/mcp", listener.local_addr().unwrap());
+    drop(listener);
+    let mut host = Host::start(url);
+    for _ in 0..2 {
+        host.send(&call("echo")).await;
+        let answer = host.next().await;
+        assert_eq!((&answer["id"], &answer["error"]["code"]), (&json!(1), &json!(50300)));
+    }
+    host.stdin.write_all(b"not json\n\n\xff\n").await.unwrap();
+    assert_eq!(host.next().await["error"]["code"], -32700);
+    assert_eq!(host.next().await["error"]["code"], -32700);
+    assert_eq!(host.end().await, Vec::<String>::new());
+}

@@ -1,0 +1,178 @@
+//! What is checked before a request becomes a call: each with its exact status and code.
+
+use serde_json::{Value, json};
+
+use super::*;
+
+/// Replaces a header; an empty value removes it.
+async fn with_header(node: &Node, body: &Value, name: &'static str, value: &'static [u8]) -> (u16, Value) {
+    let mut request = node.post(body).build().unwrap();
+    request.headers_mut().remove(name);
+    if !value.is_empty() {
+        request.headers_mut().insert(name, reqwest::header::HeaderValue::from_bytes(value).unwrap());
+    }
+    let response = soon(node.client.execute(request)).await.unwrap();
+    let status = response.status().as_u16();
+    (status, serde_json::from_str(&response.text().await.unwrap()).unwrap_or_default())
+}
+
+#[tokio::test]
+async fn headers_are_checked_one_by_one() {
+    let node = node().await;
+    for (name, value, status, code, text) in [
+        ("origin", "http://evil.example", 403, 40300, "Origin \"http://evil.example\""),
+        ("origin", "null", 403, 40300, "Origin"),
+        ("origin", "http://localhost:5173", 200, 0, ""),
+        ("host", "evil.example", 403, 40300, "Host \"evil.example\""),
+        ("host", "localhost:1", 200, 0, ""),
+        ("content-type", "text/plain", 415, -32600, "Content-Type"),
+        ("content-type", "", 415, -32600, "Content-Type"),
+        ("content-type", "application/json; charset=utf-8", 200, 0, ""),
+        ("accept", "application/json", 406, -32600, "text/event-stream is missing"),
+        ("accept", "text/html", 406, -32600, "Accept"),
+        ("accept", "*/*", 200, 0, ""),
+        ("authorization", "Bearer stolen", 401, 40100, "unknown bearer token"),
+        ("authorization", "Bearer ann-token", 200, 0, ""),
+        ("mcp-protocol-version", "", 400, -32020, "required header MCP-Protocol-Version is missing"),
+        ("mcp-protocol-version", "1900-01-01", 400, -32022, "1900-01-01"),
+        ("mcp-protocol-version", "2025-11-25", 400, -32020, "\"2025-11-25\" does not match"),
+        ("mcp-method", "", 400, -32020, "required header Mcp-Method is missing"),
+        ("mcp-method", "tools/list", 400, -32020, "Mcp-Method \"tools/list\" does not match method \"tools/call\""),
+        ("mcp-method", "Tools/Call", 400, -32020, "Mcp-Method"),
+        ("mcp-name", "", 400, -32020, "required header Mcp-Name is missing"),
+        ("mcp-name", "other", 400, -32020, "Mcp-Name \"other\" does not match params.name \"echo\""),
+        ("mcp-name", "=?base64?ZWNobw==?=", 200, 0, ""),
+        ("mcp-name", "=?base64?***?=", 400, -32020, "Base64"),
+        ("mcp-session-id", "stray", 200, 0, ""),
+    ] {
+        let (got, body) = with_header(&node, &call("echo"), name, value.as_bytes()).await;
+        assert_eq!(got, status, "{name}: {value}: {body}");
+        if code != 0 {
+            assert_eq!(body["error"]["code"], code, "{name}: {value}: {body}");
+            let message = body["error"]["message"].as_str().unwrap();
+            assert!(message.contains(text), "{name}: {value}: {message}");
+            // What was read is answered with its id; before that there is none.
+            let id =
+                if matches!(name, "mcp-protocol-version" | "mcp-method" | "mcp-name") { json!(1) } else { Value::Null };
+            assert_eq!(body["id"], id, "{name}: {value}");
+            assert!(!body.to_string().contains("\"id\":null"));
+        }
+    }
+    let (status, body) = with_header(&node, &call("echo"), "mcp-name", b"\xff").await;
+    assert_eq!((status, &body["error"]["code"]), (400, &json!(-32020)));
+}
+
+#[tokio::test]
+async fn bodies_are_checked() {
+    let node = node_with(|config, _| config.max_body_bytes = 2048).await;
+    let send = |body: String| {
+        let request = accept_both(node.client.post(node.url())).header("mcp-protocol-version", "2026-07-28");
+        ask(request.header("mcp-method", "tools/list").body(body))
+    };
+    let without = |key: &str| {
+        let mut body = modern("tools/list", json!({}));
+        body["params"]["_meta"].as_object_mut().unwrap().remove(key).unwrap();
+        body.to_string()
+    };
+    for (body, status, code, id) in [
+        ("{".to_owned(), 400, -32700, Value::Null),
+        (String::new(), 400, -32700, Value::Null),
+        ("[]".to_owned(), 400, -32600, Value::Null),
+        ("7".to_owned(), 400, -32600, Value::Null),
+        (r#"{"jsonrpc":"1.0","id":1,"method":"tools/list"}"#.to_owned(), 400, -32600, json!(1)),
+        (r#"{"jsonrpc":"2.0","id":"a","method":"tools/list"}"#.to_owned(), 400, -32602, json!("a")),
+        (r#"{"jsonrpc":"2.0","id":1,"result":{}}"#.to_owned(), 400, -32600, Value::Null),
+        (r#"{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{"cursor":7}}"#.to_owned(), 400, -32602, json!(1)),
+        (without("io.modelcontextprotocol/protocolVersion"), 400, -32602, json!(1)),
+        (without("io.modelcontextprotocol/clientCapabilities"), 400, -32602, json!(1)),
+        (format!("\"{}\"", "x".repeat(3000)), 413, -32600, Value::Null),
+    ] {
+        let (got, answer) = send(body.clone()).await;
+        assert_eq!((got, &answer["error"]["code"], &answer["id"]), (status, &json!(code), &id), "{body}: {answer}");
+    }
+    assert!(node.double.calls.lock().unwrap().is_empty(), "a refused request was dispatched");
+}
+
+#[tokio::test]
+async fn versions_are_listed_when_one_is_unknown() {
+    let node = node().await;
+    let (_, body) = with_header(&node, &call("echo"), "mcp-protocol-version", b"1900-01-01").await;
+    let supported = json!(["2026-07-28", "2025-11-25", "2025-06-18", "2025-03-26"]);
+    assert_eq!(body["error"]["data"], json!({"supported": supported, "requested": "1900-01-01"}));
+}
+
+#[tokio::test]
+async fn outcomes_have_the_status_of_the_error_table() {
+    let node = node().await;
+    for (body, status, code) in [
+        (call("nothing"), 200, -32602),
+        // -32002 is gone from the modern revision.
+        (call("missing"), 200, -32602),
+        (call("busy"), 429, 42900),
+        (modern("x/unknown", json!({})), 404, -32601),
+        (modern("ping", json!({})), 404, -32601),
+        (modern("resources/subscribe", json!({"uri": "a:b"})), 404, -32601),
+    ] {
+        let (got, answer) = ask(node.post(&body)).await;
+        assert_eq!((got, &answer["error"]["code"], &answer["id"]), (status, &json!(code), &json!(1)), "{body}");
+    }
+}
+
+#[tokio::test]
+async fn other_methods_and_messages() {
+    let node = node().await;
+    let get = node.client.get(node.url());
+    for request in [get, node.client.delete(node.url()), node.client.put(node.url())] {
+        let response = soon(request.send()).await.unwrap();
+        assert_eq!(response.status(), 405);
+        assert_eq!(response.headers()["allow"], "POST");
+    }
+    let response = soon(node.post(&call("echo")).header("authorization", "Basic eDp5").send()).await.unwrap();
+    assert_eq!(
+        (response.status().as_u16(), &response.headers()["www-authenticate"]),
+        (401, &"Bearer".parse().unwrap())
+    );
+    let notification = json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 1}});
+    let (status, body) = ask(node.post(&notification)).await;
+    assert_eq!((status, body), (202, Value::Null));
+    // Neither era: the answer helps both.
+    let bare = json!({"jsonrpc": "2.0", "id": 9, "method": "tools/list"});
+    let (status, body) = ask(accept_both(node.client.post(node.url())).body(bare.to_string())).await;
+    assert_eq!((status, &body["id"]), (400, &json!(9)));
+    let text = body["error"]["message"].as_str().unwrap();
+    assert!(text.contains("2026-07-28") && text.contains("initialize"), "{text}");
+}
+
+#[tokio::test]
+async fn a_call_carries_what_the_edge_knows() {
+    let node = node().await;
+    let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let body = modern("tools/call", json!({"name": "gr\u{fc}\u{df}e", "_meta": {"traceparent": parent, "x": 1}}));
+    let mut request = node.post(&body).header("authorization", "Bearer ann-token").build().unwrap();
+    let headers = request.headers_mut();
+    headers.insert("mcp-name", "=?base64?Z3LDvMOfZQ==?=".parse().unwrap());
+    headers.insert("traceparent", "00-1af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".parse().unwrap());
+    *request.url_mut() = format!("{}/work", node.url()).parse().unwrap();
+    let response = soon(node.client.execute(request)).await.unwrap();
+    assert_eq!(response.headers()["content-type"], "application/json");
+    let text = response.text().await.unwrap();
+    assert!(text.starts_with("{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{\"resultType\":\"complete\",\n"), "{text}");
+    let call = node.double.last();
+    assert_eq!(&*call.principal.name, "ann");
+    assert_eq!(call.view.as_deref(), Some("work"));
+    assert_eq!(call.params.as_str(), body["params"].to_string());
+    assert_eq!(call.parent.unwrap().traceparent(), parent);
+    assert_eq!(call.id.get_version_num(), 7);
+    assert!(call.client.address.unwrap().ip().is_loopback());
+    assert_eq!(call.client.request_id.as_deref(), Some("1"));
+
+    let body = modern("tools/call", json!({"name": "echo", "_meta": {"traceparent": "rubbish"}}));
+    assert_eq!(ask(node.post(&body)).await.0, 200);
+    assert_eq!(node.double.last().parent, None);
+
+    let mut request = node.post(&super::call("echo")).build().unwrap();
+    *request.url_mut() = format!("{}/nowhere", node.url()).parse().unwrap();
+    let response = soon(node.client.execute(request)).await.unwrap();
+    assert_eq!(response.status(), 404);
+    assert!(response.text().await.unwrap().contains("unknown view \\\"nowhere\\\""));
+}

@@ -1,0 +1,135 @@
+//! A scripted broker.
+
+use std::sync::Mutex;
+
+use futures::{StreamExt, stream};
+use serde_json::{Value, json};
+use spanwire_mcp::{Json, Method, Notification, Params};
+use spanwire_model::{Call, Dispatch, Error, ErrorKind, Event, Reply};
+use tokio::sync::{broadcast, mpsc};
+
+/// Answers by method and tool name, and remembers what it was asked.
+pub(super) struct Double {
+    pub(super) calls: Mutex<Vec<Call>>,
+    /// Goes to every open listen stream.
+    pub(super) changes: broadcast::Sender<Notification>,
+    ended: mpsc::UnboundedSender<String>,
+    ends: tokio::sync::Mutex<mpsc::UnboundedReceiver<String>>,
+}
+
+impl Default for Double {
+    fn default() -> Self {
+        let (ended, ends) = mpsc::unbounded_channel();
+        Self { calls: Mutex::default(), changes: broadcast::Sender::new(16), ended, ends: ends.into() }
+    }
+}
+
+/// Reports that a reply was dropped.
+struct Dropped(mpsc::UnboundedSender<String>, String);
+
+impl Drop for Dropped {
+    fn drop(&mut self) {
+        let _ = self.0.send(std::mem::take(&mut self.1));
+    }
+}
+
+fn json_of(value: &Value) -> Json {
+    Json::from_trusted(value.to_string())
+}
+
+pub(super) fn notification(method: &str, params: Value) -> Notification {
+    Notification { method: Method::from(method), params: Some(json_of(&params)) }
+}
+
+fn done(value: &Value) -> Event {
+    Event::Done(Ok(json_of(value)))
+}
+
+impl Double {
+    /// The name of the next reply that is dropped.
+    pub(super) async fn dropped(&self) -> String {
+        super::soon(async { self.ends.lock().await.recv().await }).await.unwrap()
+    }
+
+    pub(super) fn last(&self) -> Call {
+        self.calls.lock().unwrap().last().unwrap().clone()
+    }
+
+    fn watched(&self, name: &str, events: Vec<Event>, forever: bool) -> Reply {
+        let guard = Dropped(self.ended.clone(), name.to_owned());
+        let rest = if forever { stream::pending().left_stream() } else { stream::empty().right_stream() };
+        Reply::new(stream::iter(events).chain(rest).map(move |event| {
+            let _ = &guard;
+            event
+        }))
+    }
+
+    fn tool(&self, call: &Call) -> Reply {
+        let params = Params::read(Some(&call.params)).unwrap();
+        let token = params.meta.progress_token.map_or(Value::Null, |raw| serde_json::from_str(raw.get()).unwrap());
+        let progress = |n: u32| {
+            Event::Progress(notification("notifications/progress", json!({"progressToken": token, "progress": n})))
+        };
+        let result = json!({"resultType": "complete", "content": [], "structuredContent": call.params.to_value()});
+        match params.name.as_deref().unwrap_or_default() {
+            "echo" | "gr\u{fc}\u{df}e" => Reply::ready(Ok(Json::from_trusted(
+                // A body as a modern server may send it: first member, and with line breaks.
+                format!(
+                    "{{\"resultType\":\"complete\",\n\"content\":[],\"structuredContent\":{}}}",
+                    call.params.as_str()
+                ),
+            ))),
+            "progress" => self.watched("progress", vec![progress(1), progress(2), done(&result)], false),
+            "stuck" => self.watched("stuck", vec![progress(1)], true),
+            "forever" => self.watched("forever", vec![], true),
+            "input" => Reply::ready(Ok(json_of(&json!({"resultType": "input_required", "inputRequests": {}})))),
+            "missing" => {
+                Reply::ready(Err(Error { code: Some(-32002), ..Error::new(ErrorKind::Server, "no such resource") }))
+            }
+            "busy" => Reply::ready(Err(Error::new(ErrorKind::Overloaded, "too much at once"))),
+            name => Reply::ready(Err(Error::new(ErrorKind::InvalidParams, format!("unknown tool \"{name}\"")))),
+        }
+    }
+
+    fn listen(&self, call: &Call) -> Reply {
+        let filter = call.params.get("notifications").unwrap().to_value();
+        if filter["resourceSubscriptions"].as_array().is_some_and(|uris| uris.contains(&json!("x:unknown"))) {
+            let mut filter = filter;
+            filter["resourceSubscriptions"] = json!([]);
+            let ack = notification("notifications/subscriptions/acknowledged", json!({"notifications": filter}));
+            return self.watched("refused", vec![Event::Notification(ack)], true);
+        }
+        let ack = notification("notifications/subscriptions/acknowledged", json!({"notifications": filter}));
+        let changes = self.changes.subscribe();
+        let guard = Dropped(self.ended.clone(), "listen".to_owned());
+        let updates = stream::unfold((changes, guard), |(mut changes, guard)| async move {
+            let change = changes.recv().await.ok()?;
+            Some((Event::Notification(change), (changes, guard)))
+        });
+        Reply::new(stream::once(std::future::ready(Event::Notification(ack))).chain(updates))
+    }
+}
+
+impl Dispatch for Double {
+    fn dispatch(&self, call: Call) -> Reply {
+        self.calls.lock().unwrap().push(call.clone());
+        match &call.method {
+            Method::Discover => Reply::ready(Ok(json_of(&json!({
+                "resultType": "complete", "supportedVersions": ["2026-07-28"], "ttlMs": 1000, "cacheScope": "private",
+                "capabilities": {"tools": {}, "resources": {}, "prompts": {}, "completions": {}},
+                "_meta": {"io.modelcontextprotocol/serverInfo": {"name": "double", "version": "1"}},
+            })))),
+            Method::ToolsList => Reply::ready(Ok(json_of(&json!({
+                "resultType": "complete", "tools": [{"name": "echo", "inputSchema": {"type": "object"}}],
+                "ttlMs": 1000, "cacheScope": "private",
+            })))),
+            Method::ToolsCall => self.tool(&call),
+            Method::Listen => self.listen(&call),
+            other => Reply::ready(Err(Error::new(ErrorKind::MethodNotFound, format!("unknown method \"{other}\"")))),
+        }
+    }
+
+    fn has_view(&self, view: &str) -> bool {
+        view == "work"
+    }
+}

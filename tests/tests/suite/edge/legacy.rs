@@ -1,0 +1,226 @@
+//! Sessions of older revisions.
+
+use super::*;
+use crate::edge::double::notification;
+
+/// A client with a session.
+struct Old<'a> {
+    node: &'a Node,
+    revision: &'static str,
+    session: String,
+}
+
+fn initialize(revision: &str) -> Value {
+    json!({"jsonrpc": "2.0", "id": "init", "method": "initialize", "params": {
+        "protocolVersion": revision, "capabilities": {"sampling": {}}, "clientInfo": {"name": "old", "version": "1"},
+    }})
+}
+
+fn request(id: i64, method: &str, params: Value) -> Value {
+    json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params})
+}
+
+impl<'a> Old<'a> {
+    async fn open(node: &'a Node, revision: &'static str) -> Self {
+        let request = accept_both(node.client.post(node.url())).body(initialize(revision).to_string());
+        let response = soon(request.send()).await.unwrap();
+        assert_eq!(response.status(), 200);
+        let session = response.headers()["mcp-session-id"].to_str().unwrap().to_owned();
+        let body: Value = serde_json::from_str(&response.text().await.unwrap()).unwrap();
+        assert_eq!(body["result"]["protocolVersion"], revision);
+        let old = Self { node, revision, session };
+        let initialized = json!({"jsonrpc": "2.0", "method": "notifications/initialized"});
+        assert_eq!(ask(old.post(&initialized)).await.0, 202);
+        old
+    }
+
+    fn dress(&self, request: reqwest::RequestBuilder) -> reqwest::RequestBuilder {
+        accept_both(request).header("mcp-session-id", &self.session).header("mcp-protocol-version", self.revision)
+    }
+
+    fn post(&self, body: &Value) -> reqwest::RequestBuilder {
+        self.dress(self.node.client.post(self.node.url())).body(body.to_string())
+    }
+
+    fn get(&self) -> reqwest::RequestBuilder {
+        self.dress(self.node.client.get(self.node.url()))
+    }
+}
+
+#[tokio::test]
+async fn a_session_from_initialize_to_delete() {
+    let node = node().await;
+    for revision in ["2025-11-25", "2025-06-18", "2025-03-26"] {
+        let old = Old::open(&node, revision).await;
+        let (status, body) = ask(old.post(&request(1, "ping", json!({})))).await;
+        assert_eq!((status, &body["result"]), (200, &json!({})));
+        let (status, body) = ask(old.post(&request(2, "tools/list", json!({})))).await;
+        assert_eq!((status, body["result"].as_object().unwrap().len()), (200, 1), "{body}");
+        let (_, body) = ask(old.post(&request(3, "logging/setLevel", json!({"level": "warning"})))).await;
+        assert_eq!(body["result"], json!({}));
+        let (_, body) = ask(old.post(&request(4, "tools/call", json!({"name": "echo"})))).await;
+        assert!(body["result"].get("resultType").is_none());
+        let meta = &body["result"]["structuredContent"]["_meta"];
+        assert_eq!(meta["io.modelcontextprotocol/protocolVersion"], "2026-07-28");
+        assert_eq!(meta["io.modelcontextprotocol/clientCapabilities"], json!({}));
+        assert_eq!(meta["io.modelcontextprotocol/clientInfo"]["name"], "old");
+        assert_eq!(meta["io.modelcontextprotocol/logLevel"], "warning");
+        assert_eq!(node.double.last().client.revision.as_str(), revision);
+        assert_eq!(soon(old.dress(node.client.delete(node.url())).send()).await.unwrap().status(), 204);
+        let (status, body) = ask(old.post(&request(5, "ping", json!({})))).await;
+        assert_eq!((status, &body["error"]["code"], &body["id"]), (404, &json!(40400), &json!(5)));
+        assert!(body["error"]["message"].as_str().unwrap().contains("initialize again"));
+    }
+}
+
+#[tokio::test]
+async fn the_handshake_says_what_the_session_can() {
+    let node = node().await;
+    let (status, body) =
+        ask(accept_both(node.client.post(node.url())).body(initialize("2024-01-01").to_string())).await;
+    assert_eq!((status, &body["id"]), (200, &json!("init")));
+    assert_eq!(
+        body["result"],
+        json!({
+            "protocolVersion": "2025-11-25",
+            "capabilities": {
+                "logging": {}, "completions": {}, "prompts": {"listChanged": true},
+                "resources": {"subscribe": true, "listChanged": true}, "tools": {"listChanged": true},
+            },
+            "serverInfo": {"name": "double", "version": "1"},
+        })
+    );
+}
+
+#[tokio::test]
+async fn errors_are_outcomes_under_200() {
+    let node = node().await;
+    let old = Old::open(&node, "2025-11-25").await;
+    for (method, params, code) in [
+        ("x/unknown", json!({}), -32601),
+        ("server/discover", json!({}), -32601),
+        ("tools/call", json!({"name": "nothing"}), -32602),
+        ("tools/call", json!({"name": "missing"}), -32002),
+        ("tools/call", json!({"name": "input"}), -32603),
+        ("logging/setLevel", json!({"level": "loud"}), -32602),
+        ("resources/subscribe", json!({"uri": "x:unknown"}), -32602),
+    ] {
+        let (status, body) = ask(old.post(&request(1, method, params))).await;
+        assert_eq!((status, &body["error"]["code"]), (200, &json!(code)), "{method}: {body}");
+    }
+}
+
+#[tokio::test]
+async fn a_session_belongs_to_its_principal_view_and_revision() {
+    let node = node().await;
+    let old = Old::open(&node, "2025-06-18").await;
+    let ping = request(1, "ping", json!({}));
+    assert_eq!(ask(old.post(&ping).header("authorization", "Bearer ann-token")).await.0, 404);
+    let elsewhere = old.dress(node.client.post(format!("{}/work", node.url()))).body(ping.to_string());
+    assert_eq!(ask(elsewhere).await.0, 404);
+    let bare = || accept_both(node.client.post(node.url())).header("mcp-session-id", &old.session);
+    assert_eq!(ask(bare().body(ping.to_string())).await.0, 200);
+    for wrong in ["2025-11-25", "rubbish"] {
+        assert_eq!(ask(bare().header("mcp-protocol-version", wrong).body(ping.to_string())).await.0, 400, "{wrong}");
+    }
+    let absent = accept_both(node.client.post(node.url())).header("mcp-protocol-version", "2025-06-18");
+    let (status, body) = ask(absent.body(ping.to_string())).await;
+    assert_eq!((status, &body["error"]["code"]), (400, &json!(-32600)));
+    let (status, _) = ask(old.post(&json!({"jsonrpc": "2.0", "id": 1, "result": {}}))).await;
+    assert_eq!(status, 202);
+    assert_eq!(ask(old.post(&json!([ping]))).await.0, 400, "batches are of 2025-03-26 only");
+}
+
+#[tokio::test]
+async fn a_cancelled_request_ends_without_a_response() {
+    let node = node().await;
+    let old = Old::open(&node, "2025-11-25").await;
+    let mut events = Events::open(old.post(&request(7, "tools/call", json!({"name": "stuck"})))).await;
+    events.message().await.unwrap();
+    let (_, again) = ask(old.post(&request(7, "ping", json!({})))).await;
+    assert_eq!(again["error"]["code"], -32600, "the id is in use");
+    let cancelled = json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 7}});
+    assert_eq!(ask(old.post(&cancelled)).await.0, 202);
+    assert_eq!(node.double.dropped().await, "stuck");
+    assert_eq!(events.message().await, None);
+    assert_eq!(ask(old.post(&request(7, "ping", json!({})))).await.0, 200);
+}
+
+#[tokio::test]
+async fn notifications_arrive_on_the_get_stream() {
+    let node = node_with(|config, _| config.max_listen_streams = 1).await;
+    let old = Old::open(&node, "2025-11-25").await;
+    let (_, body) = ask(old.post(&request(1, "resources/subscribe", json!({"uri": "a:1"})))).await;
+    assert_eq!(body["result"], json!({}));
+    let asked = node.double.last().params.get("notifications").unwrap().to_value();
+    assert_eq!(asked["resourceSubscriptions"], json!(["a:1"]));
+    assert_eq!(asked["toolsListChanged"], true);
+    assert_eq!(node.double.dropped().await, "listen", "the first stream gives way to the second");
+
+    // Kept until there is a stream.
+    let updated = notification("notifications/resources/updated", json!({"uri": "a:1"}));
+    node.double.changes.send(updated).unwrap();
+    let mut events = Events::open(old.get()).await;
+    let message = events.message().await.unwrap();
+    assert_eq!(
+        (&message["method"], &message["params"]["uri"]),
+        (&json!("notifications/resources/updated"), &json!("a:1"))
+    );
+
+    // A second stream takes the first one's place.
+    let mut second = Events::open(old.get()).await;
+    assert_eq!(events.message().await, None);
+    node.double.changes.send(notification("notifications/tools/list_changed", json!({}))).unwrap();
+    assert_eq!(second.message().await.unwrap()["method"], "notifications/tools/list_changed");
+
+    let (_, body) = ask(old.post(&request(2, "resources/unsubscribe", json!({"uri": "a:1"})))).await;
+    assert_eq!(body["result"], json!({}));
+    let asked = node.double.last().params.get("notifications").unwrap().to_value();
+    assert_eq!(asked.get("resourceSubscriptions"), None);
+
+    soon(old.dress(node.client.delete(node.url())).send()).await.unwrap();
+    assert_eq!(second.message().await, None);
+}
+
+#[tokio::test]
+async fn batches_of_2025_03_26() {
+    let node = node().await;
+    let old = Old::open(&node, "2025-03-26").await;
+    let ping = request(1, "ping", json!({}));
+    let initialized = json!({"jsonrpc": "2.0", "method": "notifications/initialized"});
+    let (status, body) = ask(old.post(&json!([ping, initialized, request(2, "x/unknown", json!({})), 7]))).await;
+    assert_eq!((status, body.as_array().unwrap().len()), (200, 3), "{body}");
+    let code_of =
+        |id: Value| body.as_array().unwrap().iter().find(|answer| answer["id"] == id).unwrap()["error"]["code"].clone();
+    assert_eq!(code_of(json!(2)), -32601);
+    assert_eq!(code_of(Value::Null), -32600);
+    assert_eq!(ask(old.post(&json!([initialized]))).await, (202, Value::Null));
+    let lost = accept_both(node.client.post(node.url())).header("mcp-session-id", "lost");
+    assert_eq!(ask(lost.body(json!([ping]).to_string())).await.0, 404);
+
+    let streamed = json!([ping, request(2, "tools/call", json!({"name": "progress", "_meta": {"progressToken": 1}}))]);
+    let mut events = Events::open(old.post(&streamed)).await;
+    let mut ids = Vec::new();
+    while let Some(message) = events.message().await {
+        ids.extend(message["id"].as_i64());
+    }
+    ids.sort_unstable();
+    assert_eq!(ids, [1, 2]);
+}
+
+#[tokio::test]
+async fn idle_and_surplus_sessions() {
+    let node = node_with(|config, _| {
+        config.max_sessions = 1;
+        config.session_idle_timeout = Duration::from_millis(200);
+    })
+    .await;
+    let old = Old::open(&node, "2025-11-25").await;
+    let (status, body) =
+        ask(accept_both(node.client.post(node.url())).body(initialize("2025-11-25").to_string())).await;
+    assert_eq!((status, &body["error"]["code"]), (429, &json!(42900)));
+    // Its listen stream ends with it.
+    assert_eq!(node.double.dropped().await, "listen");
+    assert_eq!(ask(old.post(&request(1, "ping", json!({})))).await.0, 404);
+    Old::open(&node, "2025-11-25").await;
+}
