@@ -2,6 +2,9 @@
 //!
 //! One run prints all of them side by side, on one machine in one minute, so that the rows are comparable; absolute
 //! numbers belong to the machine. Every answer is checked; a row that cannot be measured is an error, not a gap.
+//!
+//! The era of a row is the client's. The server speaks both, and the nodes choose the modern one; so a legacy row holds
+//! the cost of translation at the client's edge. Connections and sessions are opened before the clock starts.
 
 use std::process::ExitCode;
 

@@ -121,9 +121,6 @@ enum Command {
     Stdio(command::stdio::Args),
     /// Show traces.
     Trace(WithJson<command::trace::Args>),
-    /// Keeps a child process from outliving its node.
-    #[command(hide = true)]
-    Guard(command::guard::Args),
     /// One of the servers of the demo, on stdin and stdout.
     #[command(hide = true)]
     DemoServer(command::demo_server::Args),
@@ -179,7 +176,7 @@ impl Command {
             Self::Doctor(with) => with.json.json,
             Self::Validate(with) => with.json.json,
             Self::Trace(with) => with.json.json,
-            Self::Call(_) | Self::Stdio(_) | Self::Guard(_) | Self::DemoServer(_) => false,
+            Self::Call(_) | Self::Stdio(_) | Self::DemoServer(_) => false,
         }
     }
 
@@ -198,7 +195,6 @@ impl Command {
             Self::Validate(with) => command::validate::run(with.args, context),
             Self::Stdio(args) => command::stdio::run(args, context).await,
             Self::Trace(with) => command::trace::run(with.args, context).await,
-            Self::Guard(args) => command::guard::run(args),
             Self::DemoServer(args) => command::demo_server::run(args).await,
         }
     }

@@ -203,10 +203,14 @@ impl Entry<'_> {
     /// True when the key, unescaped, is `key`.
     pub fn has_key(&self, key: &str) -> bool {
         let inner = &self.raw_key[1..self.raw_key.len() - 1];
-        if memchr::memchr(b'\\', inner).is_none() { inner == key.as_bytes() } else { self.key() == key }
+        if memchr::memchr(b'\\', inner).is_none() {
+            return inner == key.as_bytes();
+        }
+        // Half of a surrogate pair is JSON but no text: such a key equals nothing, not even the empty text.
+        serde_json::from_slice::<String>(self.raw_key).is_ok_and(|name| name == key)
     }
 
-    /// The key, unescaped.
+    /// The key, unescaped; empty when it holds half of a surrogate pair.
     pub fn key(&self) -> String {
         serde_json::from_slice(self.raw_key).unwrap_or_default()
     }
@@ -301,7 +305,8 @@ fn skip_value(text: &[u8], at: usize) -> Option<usize> {
         _ => {
             let rest = &text[at..];
             let end = rest.iter().position(|byte| matches!(byte, b',' | b'}' | b']' | b' ' | b'\n' | b'\r' | b'\t'));
-            Some(at + end.unwrap_or(rest.len()))
+            // A value that is empty stands only in text that is not JSON.
+            if end == Some(0) { None } else { Some(at + end.unwrap_or(rest.len())) }
         }
     }
 }

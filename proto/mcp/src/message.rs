@@ -291,6 +291,17 @@ fn write_call(id: Option<&RequestId>, method: &Method, params: Option<&Json>) ->
         out.put_slice(params.as_bytes());
     }
     out.put_u8(b'}');
+    one_line(out)
+}
+
+/// Raw parts come as the peer wrote them, perhaps over several lines. In JSON a line break stands only between tokens, so a
+/// space does as well; on stdio it would end the message and let the rest pass for another one.
+fn one_line(mut out: BytesMut) -> Bytes {
+    let mut at = 0;
+    while let Some(found) = memchr::memchr2(b'\n', b'\r', &out[at..]) {
+        out[at + found] = b' ';
+        at += found + 1;
+    }
     out.freeze()
 }
 
@@ -330,7 +341,7 @@ impl Response {
             }
         }
         out.put_u8(b'}');
-        out.freeze()
+        one_line(out)
     }
 }
 

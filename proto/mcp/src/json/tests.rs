@@ -82,3 +82,19 @@ proptest! {
         let _ = json.with(&[("a", b"1")], &["b"]);
     }
 }
+
+#[test]
+fn iteration_over_text_that_is_not_json_ends() {
+    for text in ["[}", "[1,}", "{\"a\":]", "[\"", "{\"a\\"] {
+        let json = Json::from_trusted(text.to_owned());
+        assert!(json.entries().take(9).count() < 9, "{text}");
+        assert!(json.elements().take(9).count() < 9, "{text}");
+    }
+}
+
+#[test]
+fn a_key_with_half_of_a_surrogate_pair_has_no_name() {
+    let json = Json::from_trusted(r#"{"\ud83d":1}"#);
+    assert_eq!(json.get(""), None);
+    assert_eq!(json.with(&[], &[""]).as_str(), r#"{"\ud83d":1}"#);
+}

@@ -23,6 +23,13 @@ fn good_messages_come_back_byte_for_byte() {
 }
 
 #[test]
+fn a_message_written_over_several_lines_goes_on_in_one() {
+    let text = "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"a\",\"params\":{\"x\":\r\n{\"jsonrpc\":\"2.0\",\"id\":2,\"method\":\"b\"}\n}}";
+    let Ok(Parsed::Single(message)) = parse(text) else { panic!("{text}") };
+    assert_eq!(message.to_bytes(), text.replace(['\r', '\n'], " "));
+}
+
+#[test]
 fn each_fault_has_its_precise_error() {
     let check = |text: &str, code: i64, part: &str| {
         let error = parse(text).unwrap_err();

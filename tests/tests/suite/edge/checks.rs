@@ -156,7 +156,7 @@ async fn a_call_carries_what_the_edge_knows() {
     let response = soon(node.client.execute(request)).await.unwrap();
     assert_eq!(response.headers()["content-type"], "application/json");
     let text = response.text().await.unwrap();
-    assert!(text.starts_with("{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{\"resultType\":\"complete\",\n"), "{text}");
+    assert!(text.starts_with("{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{\"resultType\":\"complete\", "), "{text}");
     let call = node.double.last();
     assert_eq!(&*call.principal.name, "ann");
     assert_eq!(call.view.as_deref(), Some("work"));

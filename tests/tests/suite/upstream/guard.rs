@@ -1,0 +1,161 @@
+//! Nothing that a server started outlives it or the broker.
+
+use std::{
+    io::{BufRead, BufReader},
+    path::Path,
+    process::Stdio,
+    time::Instant,
+};
+
+use serde_json::json;
+
+use super::*;
+
+/// Ignores SIGTERM, leaves a grandchild in a session of its own behind, and tells the pids through files.
+const STUBBORN: &str = r#"
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    grandchild = subprocess.Popen(["setsid", "sh", "-c", "trap '' TERM HUP; while :; do sleep 1; done"],
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    def handle(message):
+        if greet(message, tools={}): return
+        answer(message, {"pids": [os.getpid(), grandchild.pid]})
+"#;
+
+fn is_alive(pid: i64) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().next());
+    state.is_some_and(|state| state != "Z" && state != "X")
+}
+
+/// Waits for the end of processes that are no children of ours: there is no event for that.
+async fn gone(pids: &[i64]) {
+    let started = Instant::now();
+    while pids.iter().any(|pid| is_alive(*pid)) {
+        assert!(started.elapsed() < Duration::from_secs(20), "still alive: {pids:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn pids(connected: &Connected) -> Vec<i64> {
+    let result = ask(connected, Method::ToolsCall, json!({"name": "pids"})).await.unwrap();
+    let pids: Vec<i64> = result.get("pids").unwrap().read().unwrap();
+    assert!(pids.iter().all(|pid| is_alive(*pid)));
+    pids
+}
+
+#[tokio::test]
+async fn closing_ends_a_stubborn_server_and_its_grandchildren() {
+    let connected = connect(&python(STUBBORN)).await.unwrap();
+    let pids = pids(&connected).await;
+    within(connected.upstream.close()).await;
+    assert!(!pids.iter().any(|pid| is_alive(*pid)), "close returns when all is gone");
+}
+
+#[tokio::test]
+async fn dropping_the_connection_ends_the_server_too() {
+    let connected = connect(&python(STUBBORN)).await.unwrap();
+    let pids = pids(&connected).await;
+    drop(connected);
+    gone(&pids).await;
+}
+
+#[tokio::test]
+async fn what_a_server_leaves_behind_is_cleaned_up_when_it_exits_itself() {
+    let spec = python(
+        r#"
+        grandchild = subprocess.Popen(["setsid", "sleep", "1000"],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        def handle(message):
+            if greet(message, tools={}): return
+            if message["params"]["name"] == "exit": os._exit(0)
+            answer(message, {"pids": [os.getpid(), grandchild.pid]})
+        "#,
+    );
+    let connected = connect(&spec).await.unwrap();
+    let pids = pids(&connected).await;
+    let error = ask(&connected, Method::ToolsCall, json!({"name": "exit"})).await.unwrap_err();
+    assert_eq!(error.public, "server \"under-test\" exited with status 0 during tools/call");
+    gone(&pids).await;
+}
+
+#[tokio::test]
+async fn a_server_behind_a_shell_wrapper_ends_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let pid_file = folder.path().join("pid");
+    let inner = format!("echo $$ > {}; while read line; do :; done; sleep 1000", pid_file.display());
+    // As npx does it: a shell that waits for a shell.
+    let wrapped = command("sh", &["-c", &format!("sh -c '{inner}'; exit $?")]);
+    let mut config = config();
+    config.settings.timeouts.probe = Duration::from_secs(30);
+    let connector = StdioConnector::new(config);
+    let connecting = connector.connect(&wrapped, None);
+    let started = read_pid(&pid_file);
+    let pid = tokio::select! {
+        _ = connecting => panic!("a silent server was connected"),
+        pid = started => pid,
+    };
+    gone(&[pid]).await;
+}
+
+async fn read_pid(file: &Path) -> i64 {
+    let started = Instant::now();
+    loop {
+        if let Ok(Ok(pid)) = std::fs::read_to_string(file).map(|text| text.trim().parse()) {
+            return pid;
+        }
+        assert!(started.elapsed() < Duration::from_secs(20));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// A broker that is killed cannot clean up: the guard does. Here a shell plays the broker.
+#[tokio::test]
+async fn killing_the_broker_leaves_no_orphan() {
+    let server = "trap '' TERM; setsid sh -c \"trap '' TERM; echo \\$\\$; while :; do sleep 1; done\" & \
+                  echo $$; while :; do sleep 1; done";
+    let broker = format!(
+        "set -m; {} guard --parent $$ --grace-ms 200 -- sh -c '{}' & wait",
+        spanwire().display(),
+        server.replace('\'', r"'\''"),
+    );
+    let mut broker = std::process::Command::new("bash")
+        .args(["-c", &broker])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(broker.stdout.take().unwrap()).lines();
+    let pids: Vec<i64> = (0..2).map(|_| lines.next().unwrap().unwrap().parse().unwrap()).collect();
+    assert!(pids.iter().all(|pid| is_alive(*pid)));
+    broker.kill().unwrap();
+    broker.wait().unwrap();
+    gone(&pids).await;
+}
+
+#[tokio::test]
+async fn a_guard_without_its_broker_starts_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("started");
+    let output = tokio::process::Command::new(spanwire())
+        .args(["guard", "--parent", "1", "--grace-ms", "100", "--", "touch"])
+        .arg(&file)
+        .output();
+    let output = within(output).await.unwrap();
+    assert!(!output.status.success());
+    assert!(String::from_utf8_lossy(&output.stderr).contains("is not the parent"));
+    assert!(!file.exists());
+}
+
+#[tokio::test]
+async fn the_guard_passes_on_the_exit_code() {
+    let run = |script: &'static str| async move {
+        let parent = std::process::id().to_string();
+        let status = tokio::process::Command::new(spanwire())
+            .args(["guard", "--parent", &parent, "--grace-ms", "100", "--", "sh", "-c", script])
+            .status();
+        within(status).await.unwrap().code()
+    };
+    assert_eq!(run("exit 0").await, Some(0));
+    assert_eq!(run("exit 41").await, Some(41));
+    assert_eq!(run("kill -9 $$").await, Some(137));
+}
