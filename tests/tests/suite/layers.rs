@@ -17,7 +17,7 @@ const NATS_FOLDER: &str = "broker/backbone/";
 const THIS_FILE: &str = "tests/tests/suite/layers.rs";
 
 /// What the top level may hold: the rooms, and the plain files of a project.
-const TOP_LEVEL: [&str; 16] = [
+const TOP_LEVEL: [&str; 17] = [
     "Cargo.toml",
     "proto",
     "broker",
@@ -27,6 +27,7 @@ const TOP_LEVEL: [&str; 16] = [
     "README.md",
     "Cargo.lock",
     "LICENSE",
+    "clippy.toml",
     "deny.toml",
     "rustfmt.toml",
     "rust-toolchain.toml",
