@@ -8,5 +8,5 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/spanwire/target}
 
 # The whole workspace, as the tests build it, so that neither compiles what the other has. stdout is the program's own.
-cargo build --quiet --manifest-path "$root/Cargo.toml" --workspace --bins --locked >&2
+cargo build --manifest-path "$root/Cargo.toml" --workspace --bins --locked >&2
 exec "$CARGO_TARGET_DIR/debug/spanwire" "$@"
