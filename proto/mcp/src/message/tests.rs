@@ -63,6 +63,17 @@ fn the_id_of_a_bad_request_is_kept_when_it_can_be_read() {
 }
 
 #[test]
+fn a_response_with_a_bad_error_still_says_whose_it_is() {
+    for text in [
+        r#"{"jsonrpc":"2.0","id":7,"error":{"code":"x","message":"m"}}"#,
+        r#"{"jsonrpc":"2.0","id":7,"error":"no"}"#,
+        r#"{"jsonrpc":"2.0","id":7,"error":{"message":"m"}}"#,
+    ] {
+        assert_eq!(parse(text).unwrap_err().id, Some(RequestId::Number(7)), "{text}");
+    }
+}
+
+#[test]
 fn batches_are_read_only_where_the_revision_has_them() {
     let body = Bytes::from_static(br#"[{"jsonrpc":"2.0","id":1,"method":"ping"},{"id":2}, 3]"#);
     let Ok(Parsed::Batch(items)) = Message::parse(&body, &Limits::default(), true) else { panic!() };
