@@ -69,6 +69,20 @@ fn lists_and_calls_follow_the_same_rule() {
 }
 
 #[test]
+fn a_resource_pattern_is_no_way_up() {
+    let docs = PrincipalConfig { name: "ci".into(), resources: vec!["fs+file:///docs/*".into()], ..PrincipalConfig::default() };
+    let (policy, ci) = (Policy::new(&[docs]), Principal::new("ci"));
+    for (uri, allowed) in [
+        ("fs+file:///docs/a", true),
+        ("fs+file:///docs/x/../a", true),
+        ("fs+file:///docs/../secret", false),
+        ("fs+file:///docs/%2e%2e/secret", false),
+    ] {
+        assert_eq!(policy.allows(&ci, ListKind::Resources, uri), allowed, "{uri}");
+    }
+}
+
+#[test]
 fn unknown_methods_need_everything() {
     let server = || Route { object: Object::Server, ..route(ListKind::Tools, "x") };
     assert!(policy().authorize(call("ci"), server()).is_err());
