@@ -70,7 +70,11 @@ fn lists_and_calls_follow_the_same_rule() {
 
 #[test]
 fn a_resource_pattern_is_no_way_up() {
-    let docs = PrincipalConfig { name: "ci".into(), resources: vec!["fs+file:///docs/*".into()], ..PrincipalConfig::default() };
+    let docs = PrincipalConfig {
+        name: "ci".into(),
+        resources: vec!["fs+file:///docs/*".into()],
+        ..PrincipalConfig::default()
+    };
     let (policy, ci) = (Policy::new(&[docs]), Principal::new("ci"));
     for (uri, allowed) in [
         ("fs+file:///docs/a", true),

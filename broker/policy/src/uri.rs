@@ -39,7 +39,8 @@ pub(crate) fn resolved(uri: &str) -> Option<String> {
         match segment {
             "." => {}
             // The empty segment before the first slash stays.
-            ".." => drop(kept.len().checked_sub(1).filter(|last| index > 0 && *last > 0).map(|last| kept.truncate(last))),
+            ".." if index > 0 && kept.len() > 1 => kept.truncate(kept.len() - 1),
+            ".." => {}
             other => kept.push(other),
         }
     }
@@ -49,7 +50,9 @@ pub(crate) fn resolved(uri: &str) -> Option<String> {
 /// Decodes only what can make a dot segment, and the sign that hides it.
 fn decode(uri: &str) -> String {
     let mut plain = uri.replace('\\', "/");
-    for (code, sign) in [("%2e", "."), ("%2E", "."), ("%2f", "/"), ("%2F", "/"), ("%5c", "/"), ("%5C", "/"), ("%25", "%")] {
+    for (code, sign) in
+        [("%2e", "."), ("%2E", "."), ("%2f", "/"), ("%2F", "/"), ("%5c", "/"), ("%5C", "/"), ("%25", "%")]
+    {
         plain = plain.replace(code, sign);
     }
     plain
