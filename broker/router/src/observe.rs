@@ -6,11 +6,11 @@ use async_stream::stream;
 use futures::StreamExt;
 use memchr::memmem;
 use spanwire_mcp::{Json, Method, Revision};
-use spanwire_model::{Call, EdgeTransport, Error, ErrorKind, Event, Outcome, Reply};
+use spanwire_model::{Call, EdgeTransport, Event, Outcome, Reply};
 use spanwire_telemetry::{CallLabels, InFlight, Span, SpanKind, error_type, names};
-use tokio::{sync::OwnedSemaphorePermit, time::Instant};
+use tokio::time::Instant;
 
-use crate::{Inner, Plan, forward, listen, plan};
+use crate::{Inner, Plan, Running, forward, listen, plan};
 
 /// Dispatches a call of an edge.
 pub(crate) fn dispatch(inner: &Arc<Inner>, call: Call) -> Reply {
@@ -26,18 +26,14 @@ pub(crate) fn dispatch(inner: &Arc<Inner>, call: Call) -> Reply {
         tool: None,
         server: None,
         span: Some(span),
-        _permit: None,
-        _in_flight: inner.telemetry.metrics().in_flight(),
+        running: None,
+        gauge: Some(inner.telemetry.metrics().in_flight()),
     };
     // A listen stream lives as long as its client and has bounds of its own.
     if call.method != Method::Listen {
-        match inner.in_flight.clone().try_acquire_owned() {
-            Ok(permit) => observed._permit = Some(permit),
-            Err(_) => {
-                inner.telemetry.metrics().call_rejected("overloaded");
-                let text = format!("this node has {} calls in flight", inner.config.max_in_flight);
-                return observed.ready(Err(Error::new(ErrorKind::Overloaded, text)));
-            }
+        match inner.enter() {
+            Ok(running) => observed.running = Some(running),
+            Err(error) => return observed.ready(Err(error)),
         }
     }
     let context = observed.span.as_ref().map(Span::context);
@@ -61,8 +57,9 @@ struct Observed {
     tool: Option<Arc<str>>,
     server: Option<spanwire_model::ServerId>,
     span: Option<Span>,
-    _permit: Option<OwnedSemaphorePermit>,
-    _in_flight: InFlight,
+    /// Given back with the outcome, not when the client has read it.
+    running: Option<Running>,
+    gauge: Option<InFlight>,
 }
 
 impl Observed {
@@ -94,6 +91,7 @@ impl Observed {
     }
 
     fn finish(&mut self, outcome: &Outcome) {
+        drop((self.running.take(), self.gauge.take()));
         let Some(mut span) = self.span.take() else { return };
         let error = match outcome {
             Ok(result) if is_tool_error(&self.method, result) => {
