@@ -1,5 +1,7 @@
 //! What only this crate can see; the registry as a whole is tested in `tests/tests/suite/routing`.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use std::{future::Future, pin::pin, task::Poll};
 
 use futures::poll;

@@ -18,7 +18,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::{
     Inner,
-    observe::{describe_target, is_tool_error},
+    observe::{describe_target, is_tool_error, span_method},
 };
 
 /// The subject of calls, as it stands in spans: a template without the parts that vary.
@@ -174,7 +174,8 @@ impl Hop {
     ) -> Self {
         let tracer = inner.telemetry.tracer();
         let method = &call.method;
-        let mut span = tracer.start_with(SpanKind::Client, Some(parent), || names::call_span(method.as_str(), None));
+        let mut span =
+            tracer.start_with(SpanKind::Client, Some(parent), || names::call_span(span_method(method), None));
         if span.is_recording() {
             span.set_text(names::MCP_METHOD_NAME, method.as_str());
             span.set_text(names::SPANWIRE_SERVER, attached.id.as_str());

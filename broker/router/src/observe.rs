@@ -16,7 +16,7 @@ use crate::{Inner, Plan, Running, forward, listen, plan};
 pub(crate) fn dispatch(inner: &Arc<Inner>, call: Call) -> Reply {
     let tracer = inner.telemetry.tracer();
     let mut span =
-        tracer.start_with(SpanKind::Server, call.parent.as_ref(), || names::call_span(call.method.as_str(), None));
+        tracer.start_with(SpanKind::Server, call.parent.as_ref(), || names::call_span(span_method(&call.method), None));
     describe_call(&mut span, &call);
     let mut observed = Observed {
         inner: inner.clone(),
@@ -131,6 +131,14 @@ impl Drop for Observed {
             span.end_cancelled();
         }
     }
+}
+
+/// Longest method that names a span. A longer one is made up by the caller.
+const MAX_SPAN_METHOD: usize = 64;
+
+/// The method as it stands in the name of a span; whole in an attribute.
+pub(crate) fn span_method(method: &Method) -> &str {
+    Some(method.as_str()).filter(|name| name.len() <= MAX_SPAN_METHOD).unwrap_or(names::OTHER)
 }
 
 /// What is known of a call before it is resolved.

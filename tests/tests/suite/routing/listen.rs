@@ -46,7 +46,7 @@ async fn the_honoured_filter_comes_first() {
     let (_, first) = listen(&node, "operator", r#"{"notifications":{}}"#).await;
     assert_eq!(first, r#"notifications/subscriptions/acknowledged {"notifications":{}}"#);
     assert!(node.request("subscriptions/listen", "{}").by("ci").outcome().await.is_err());
-    let many = vec!["\"fs+x:\""; 11].join(",");
+    let many = ["\"fs+x:\""; 11].join(",");
     let many = format!(r#"{{"notifications":{{"resourceSubscriptions":[{many}]}}}}"#);
     assert!(node.request("subscriptions/listen", many).by("ci").outcome().await.is_err());
     drop(reply);

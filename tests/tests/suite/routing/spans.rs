@@ -123,3 +123,22 @@ async fn failures_are_marked_on_the_spans_they_concern() {
     }
     node.stop().await;
 }
+
+#[tokio::test]
+async fn a_caller_cannot_make_span_names_grow() {
+    let fs = Script::new("fs", &[]);
+    let node = World::new().start("a", Setup::of(&[&fs])).await;
+    node.ready("fs", "a").await;
+    for (method, name) in [("vendor/do".to_owned(), "vendor/do"), ("x".repeat(100_000), "_other")] {
+        let mut request = node.request(&method, "{}").through("fs");
+        let context = TraceContext { trace_id: u128::try_from(method.len()).unwrap(), ..parent() };
+        request.call.parent = Some(context.clone());
+        request.ok().await;
+        let spans = node.telemetry.ring().trace(context.trace_id).unwrap();
+        for span in [one(&spans, SpanKind::Server), one(&spans, SpanKind::Client)] {
+            assert_eq!(span.name, name);
+            assert!(text(&span, names::MCP_METHOD_NAME).len() <= SpanRecord::MAX_TEXT_BYTES);
+        }
+    }
+    node.stop().await;
+}
