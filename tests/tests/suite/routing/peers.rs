@@ -2,7 +2,7 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
-use spanwire_model::Backbone;
+use spanwire_model::{Backbone, Topic};
 use tokio::time::timeout;
 
 use super::{
@@ -71,7 +71,7 @@ const ALIVE: &str = r#"{"what":"alive","beat":{"incarnation":1,"version":1}}"#;
 async fn a_node_that_falls_silent_is_removed() {
     let world = World::new();
     let quick: fn(&mut spanwire_registry::Config) =
-        |config| (config.heartbeat, config.heartbeats_missed) = (Duration::from_millis(20), 3);
+        |config| (config.heartbeat, config.heartbeats_missed) = (Duration::from_millis(20), 25);
     let a = world.start("a", Setup { registry: quick, ..Setup::of(&[]) }).await;
     let ghost = world.impostor("ghost", &STATE.replace("NODE", "ghost").replace("INC", "1")).await;
     ghost.say("ghost", ALIVE).await;
@@ -84,16 +84,18 @@ async fn a_node_that_falls_silent_is_removed() {
     a.ready("git", "ghost").await;
     let witness = world.bus("witness");
     let mut words = witness.subscribe("node").await.unwrap();
-    let beats = async |words: &mut futures::stream::BoxStream<'static, spanwire_model::BusMessage>| {
-        for _ in 0..10 {
+    let beats = async |words: &mut futures::stream::BoxStream<'static, spanwire_model::BusMessage>, count| {
+        for _ in 0..count {
             timeout(PATIENCE, futures::StreamExt::next(words)).await.unwrap();
         }
     };
-    beats(&mut words).await;
-    a.until("still there", |inventory| inventory.nodes.len() == 2).await;
+    beats(&mut words, 30).await;
+    assert_eq!(a.registry.inventory().nodes.len(), 2);
     a.bus.connected.store(true, Ordering::SeqCst);
-    ghost.say("ghost", ALIVE).await;
-    a.until("still there", |inventory| inventory.nodes.len() == 2).await;
+    beats(&mut words, 3).await;
+    assert_eq!(a.registry.inventory().nodes.len(), 2);
+    // Its time begins anew.
+    a.until("alone", |inventory| inventory.nodes.len() == 1).await;
     a.stop().await;
 }
 
@@ -151,5 +153,46 @@ async fn a_deep_schema_does_not_hide_a_node_from_its_peers() {
     let (a, b) = (world.start("a", Setup::of(&[])).await, world.start("b", Setup::of(&[&git])).await);
     a.entry("git", "b", |entry| entry.listing.tools.len() == 1).await;
     b.stop().await;
+    a.stop().await;
+}
+
+#[tokio::test]
+async fn a_node_that_speaks_before_it_can_be_asked_is_asked_again() {
+    let world = World::new();
+    let a = world.start("a", Setup::of(&[])).await;
+    let bus = world.bus("late");
+    let topic = Topic { kind: "node".into(), id: "late".into(), what: "state".into() };
+    bus.publish(&topic, ALIVE.into()).await.unwrap();
+    timeout(PATIENCE, a.bus.questions.subscribe().wait_for(|count| *count == 1)).await.unwrap().unwrap();
+    bus.close().await;
+    let late = world.impostor("late", &STATE.replace("NODE", "late").replace("INC", "1")).await;
+    a.ready("git", "late").await;
+    assert_eq!(*late.asked.borrow(), 1);
+    a.stop().await;
+}
+
+#[tokio::test]
+async fn a_node_that_changes_while_it_answers_is_asked_again() {
+    let world = World::new();
+    let a = world.start("a", Setup::of(&[])).await;
+    let slow = world.slow_impostor("slow", &STATE.replace("NODE", "slow").replace("INC", "1")).await;
+    let asked = async |times| {
+        timeout(PATIENCE, slow.asked.subscribe().wait_for(|asked| *asked == times)).await.unwrap().map(drop).unwrap()
+    };
+    slow.say("slow", ALIVE).await;
+    asked(1).await;
+    slow.say("slow", &ALIVE.replace("\"version\":1", "\"version\":2")).await;
+    // Heard by the same task before the answer, and so is the one after it.
+    let other = world.impostor("other", &STATE.replace("NODE", "other").replace("INC", "1")).await;
+    other.say("other", ALIVE).await;
+    a.ready("git", "other").await;
+    slow.may_answer.add_permits(1);
+    asked(2).await;
+    // It answers with the old state for ever: only something new makes this node ask again.
+    slow.may_answer.add_permits(10);
+    a.ready("git", "slow").await;
+    other.say("other", r#"{"what":"leaving"}"#).await;
+    a.until("left", |inventory| inventory.nodes.len() == 2).await;
+    assert_eq!(*slow.asked.borrow(), 2);
     a.stop().await;
 }

@@ -106,7 +106,9 @@ async fn a_dead_server_is_not_called_while_its_remains_are_cleared_away() {
     fs.close_hangs();
     fs.die().await;
     fs.until("closed", |seen| seen.closed == 1).await;
-    node.entry("fs", "a", |entry| entry.health.state == ServerState::Down).await;
+    // Closing is given ten seconds.
+    let down = node.entry("fs", "a", |entry| entry.health.state == ServerState::Down);
+    timeout(Duration::from_secs(7), down).await.unwrap();
     assert!(node.registry.attached(&"fs".parse().unwrap()).is_none());
     // Nor does the close that hangs hold up the shutdown.
     node.router.shutdown(PATIENCE).await;
@@ -266,6 +268,7 @@ async fn a_shutdown_closes_every_server_and_ends_in_time() {
     assert!(started.elapsed() < Duration::from_secs(5));
     for script in [&fs, &git, &slow] {
         assert_eq!(script.seen.borrow().closed, 1, "{}", script.id);
+        assert_eq!(Arc::strong_count(script), 1, "nobody holds {} any more", script.id);
     }
     assert!(node.registry.add(fs.spec(), true).await.is_err());
 }

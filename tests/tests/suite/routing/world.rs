@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeSet,
-    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -17,14 +16,15 @@ use spanwire_backbone::memory::{Config as HubConfig, Hub};
 use spanwire_mcp::{Json, Method, Revision};
 use spanwire_model::{
     Address, Backbone, BusHandler, BusMessage, BusReply, BusRequest, Call, ClientFacts, Dispatch, EdgeTransport, Event,
-    Inventory, Outcome, Principal, Reply, Result, ServeGuard, ServeOn, ServerEntry, ServerSpec, Store, Tenant, Topic,
+    Frame, Inventory, Outcome, Principal, Reply, Result, ServeGuard, ServeOn, ServerEntry, ServerSpec, Store, Tenant,
+    Topic,
 };
 use spanwire_policy::{Policy, PrincipalConfig};
 use spanwire_registry::{Handle, Resolve, store::MemoryStore};
 use spanwire_router::Router;
 use spanwire_telemetry::Telemetry;
 use tokio::{
-    sync::watch,
+    sync::{Semaphore, watch},
     time::{Instant, timeout},
 };
 
@@ -86,6 +86,7 @@ impl World {
         Arc::new(CountingBus {
             inner,
             requests: AtomicUsize::new(0),
+            questions: watch::channel(0).0,
             serving: watch::channel(BTreeSet::new()).0,
             connected,
         })
@@ -267,6 +268,8 @@ pub(super) fn only_tools(name: &str, tools: &[&str]) -> Policy {
 pub(super) struct CountingBus {
     inner: Arc<spanwire_backbone::memory::Memory>,
     pub(super) requests: AtomicUsize,
+    /// How often another node was asked for its servers.
+    pub(super) questions: watch::Sender<usize>,
     pub(super) serving: watch::Sender<BTreeSet<String>>,
     pub(super) connected: AtomicBool,
 }
@@ -274,8 +277,9 @@ pub(super) struct CountingBus {
 #[async_trait]
 impl Backbone for CountingBus {
     fn request(&self, to: Address, request: BusRequest) -> BusReply {
-        if matches!(to, Address::Server(_)) {
-            self.requests.fetch_add(1, Ordering::SeqCst);
+        match to {
+            Address::Server(_) => drop(self.requests.fetch_add(1, Ordering::SeqCst)),
+            Address::Node(_) => self.questions.send_modify(|count| *count += 1),
         }
         self.inner.request(to, request)
     }
@@ -323,24 +327,41 @@ impl Backbone for CountingBus {
 pub(super) struct Impostor {
     pub(super) bus: Arc<CountingBus>,
     pub(super) asked: watch::Sender<usize>,
+    pub(super) may_answer: Arc<Semaphore>,
     _guard: ServeGuard,
 }
 
-struct Says(String, watch::Sender<usize>);
+struct Says {
+    answer: String,
+    asked: watch::Sender<usize>,
+    may_answer: Arc<Semaphore>,
+}
 
 impl BusHandler for Says {
-    fn handle(&self, _: BusRequest) -> Pin<Box<dyn futures::Stream<Item = spanwire_model::Frame> + Send>> {
-        self.1.send_modify(|asked| *asked += 1);
-        let payload = Bytes::from(self.0.clone());
-        futures::stream::iter([spanwire_model::Frame::End { payload, elapsed: Duration::ZERO }]).boxed()
+    fn handle(&self, _: BusRequest) -> BoxStream<'static, Frame> {
+        self.asked.send_modify(|asked| *asked += 1);
+        let (payload, may_answer) = (Bytes::from(self.answer.clone()), self.may_answer.clone());
+        futures::stream::once(async move {
+            may_answer.acquire().await.unwrap().forget();
+            Frame::End { payload, elapsed: Duration::ZERO }
+        })
+        .boxed()
     }
 }
 
 impl World {
     pub(super) async fn impostor(&self, id: &str, answer: &str) -> Impostor {
-        let (bus, asked) = (self.bus(id), watch::channel(0).0);
-        let guard = bus.serve(ServeOn::Node, Arc::new(Says(answer.into(), asked.clone()))).await.unwrap();
-        Impostor { bus, asked, _guard: guard }
+        let impostor = self.slow_impostor(id, answer).await;
+        impostor.may_answer.add_permits(1000);
+        impostor
+    }
+
+    /// One that answers as often as it may.
+    pub(super) async fn slow_impostor(&self, id: &str, answer: &str) -> Impostor {
+        let (bus, asked, may_answer) = (self.bus(id), watch::channel(0).0, Arc::new(Semaphore::new(0)));
+        let says = Says { answer: answer.into(), asked: asked.clone(), may_answer: may_answer.clone() };
+        let guard = bus.serve(ServeOn::Node, Arc::new(says)).await.unwrap();
+        Impostor { bus, asked, may_answer, _guard: guard }
     }
 }
 
