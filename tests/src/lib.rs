@@ -2,4 +2,7 @@
 
 pub mod bench;
 pub mod nats;
+pub mod node;
+pub mod otlp;
+pub mod peers;
 pub mod rust_server;
