@@ -267,6 +267,7 @@ impl Error {
         let data = self.data.clone().or_else(|| match self.kind {
             ErrorKind::Unauthenticated
             | ErrorKind::Denied
+            | ErrorKind::TooLarge
             | ErrorKind::Overloaded
             | ErrorKind::Unavailable
             | ErrorKind::DeadlineExceeded
@@ -290,7 +291,12 @@ impl Error {
     pub fn from_object(object: ErrorObject) -> Self {
         let kind = match object.code {
             codes::PARSE_ERROR => ErrorKind::Malformed,
-            codes::INVALID_REQUEST => ErrorKind::InvalidRequest,
+            // Two kinds share this code.
+            codes::INVALID_REQUEST => {
+                let said = object.data.as_ref().and_then(|data| data.get("kind"));
+                let too_large = said.is_some_and(|kind| kind.as_str() == "\"too_large\"");
+                if too_large { ErrorKind::TooLarge } else { ErrorKind::InvalidRequest }
+            }
             codes::METHOD_NOT_FOUND => ErrorKind::MethodNotFound,
             codes::INVALID_PARAMS => ErrorKind::InvalidParams,
             codes::HEADER_MISMATCH => ErrorKind::HeaderMismatch,
