@@ -1,7 +1,8 @@
 //! An MCP server that does on request what servers should not: it hangs, answers far too much, leaves children behind.
 //!
 //! It speaks either era over stdin and stdout or over HTTP, and writes what happens to it into a journal, one line for one
-//! event: `started TAG`, `cancelled TAG` (it was told by a notification) and `dropped TAG` (its HTTP stream was closed).
+//! event: `started TAG`, `told` (a cancellation arrived), `cancelled TAG` (it was the one of a running call) and `dropped TAG`
+//! (the HTTP stream of a running call was closed).
 
 use std::{
     collections::HashMap,
@@ -84,7 +85,7 @@ impl FaultServer {
 
     fn note(&self, event: &str, tag: &str) {
         let Some(journal) = &self.journal else { return };
-        let line = format!("{event} {tag}\n");
+        let line = format!("{}\n", format!("{event} {tag}").trim());
         // One write, so that lines of several processes do not mix.
         let _ = journal.lock().unwrap_or_else(PoisonError::into_inner).write_all(line.as_bytes());
     }
@@ -93,6 +94,7 @@ impl FaultServer {
     async fn take(&self, message: &Value, out: Option<&mpsc::UnboundedSender<Value>>) -> Option<Value> {
         let method = message["method"].as_str().unwrap_or_default();
         if method == "notifications/cancelled" {
+            self.note("told", "");
             let id = message["params"]["requestId"].to_string();
             let open = self.open.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned();
             open.inspect(CancellationToken::cancel);
