@@ -21,8 +21,8 @@ use tokio::{
     time::timeout,
 };
 
-use self::log::{Lines, Log};
 pub use self::control::{Broker, in_state};
+use self::log::{Lines, Log};
 pub use self::tree::{Process, descendants};
 
 /// Longest that a node may take to listen, and a server to reach a state.
@@ -83,7 +83,8 @@ impl Node {
         let environment: Vec<_> = environment.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
         let log = Log::default();
         let running = run(folder.path(), &environment, &log).await;
-        let (child, listening) = running.with_context(|| format!("node {id} did not start; its log:\n{}", log.text()))?;
+        let (child, listening) =
+            running.with_context(|| format!("node {id} did not start; its log:\n{}", log.text()))?;
         let pid = child.id().context("the node has no process id")?;
         let (http, grpc) = addresses(&listening)?;
         Ok(Self { id: id.to_owned(), folder, environment, child, pid, http, grpc, log })
@@ -168,7 +169,9 @@ impl Node {
         for (key, value) in self.client_environment()? {
             command.env(key, value);
         }
-        timeout(COMMAND_TIMEOUT, command.output()).await.with_context(|| format!("spanwire {args:?} did not end"))?
+        timeout(COMMAND_TIMEOUT, command.output())
+            .await
+            .with_context(|| format!("spanwire {args:?} did not end"))?
             .with_context(|| format!("spanwire {args:?}"))
     }
 

@@ -30,8 +30,9 @@ use crate::{
 /// The subject of calls, as it stands in spans: a template without the parts that vary.
 pub(crate) const CALL_TEMPLATE: &str = "sw.v1.{tenant}.call.{principal}.{server}.{method}.{name}";
 
-/// What the other node may take longer than the budget that it was given, for the error to come back.
-const GRACE: Duration = Duration::from_millis(500);
+/// What a request on the bus has beyond the budget of its call: the way back. The other node knows best what became of a call
+/// whose time ran out there, so its error must not come too late.
+pub(crate) const GRACE: Duration = Duration::from_millis(500);
 
 /// A call that may be forwarded.
 pub(crate) struct Forward {
@@ -120,8 +121,10 @@ pub(crate) fn local(
         let slot: Result<Option<Slot>> = match call.method {
             Method::Listen => Ok(None),
             _ => match timeout_at(deadline, attached.slot()).await {
-                Ok(slot) => slot.map(Some),
-                Err(_) => Err(Error::new(ErrorKind::Overloaded, format!("server \"{}\" had no free slot in time", attached.id))),
+                Ok(Err(error)) => Err(error),
+                Ok(Ok(slot)) if Instant::now() < deadline => Ok(Some(slot)),
+                // A slot that comes with the deadline is too late: the server would be asked for nothing.
+                Ok(Ok(_)) | Err(_) => Err(Error::new(ErrorKind::Overloaded, format!("server \"{}\" had no free slot in time", attached.id))),
             },
         };
         let slot = match slot {
@@ -286,7 +289,7 @@ fn bus_request(call: &Call, route: &Route, budget: Duration, trace: TraceContext
         server: Some(route.server.clone()),
         method: call.method.as_str().into(),
         name: route.own_name().cloned(),
-        budget,
+        budget: budget + GRACE,
         trace: Some(trace),
         payload: request.to_bytes(),
     }

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use crate::{
     Inner,
-    forward::{self, CALL_TEMPLATE, Elsewhere, describe_bus},
+    forward::{self, CALL_TEMPLATE, Elsewhere, GRACE, describe_bus},
 };
 
 /// The method with which a node asks another one for the spans of a trace. It never leaves the backbone.
@@ -70,13 +70,14 @@ fn call_server(
     if let Some(parent) = parent {
         span.link(parent);
     }
+    let budget = request.budget.saturating_sub(GRACE);
     let call = Call {
         id: request.call_id,
         principal: Principal::new(request.principal.clone()),
         view: None,
         method: message.method,
         params: message.params.unwrap_or_else(Json::empty_object),
-        deadline: Instant::now() + request.budget,
+        deadline: Instant::now() + budget,
         parent: Some(span.context()),
         client: ClientFacts::of(EdgeTransport::Backbone, Revision::CANONICAL),
     };
@@ -85,7 +86,7 @@ fn call_server(
     let permitted = route_of(server, &call).and_then(|route| {
         describe_bus(&mut span, "process", "process", &route, &call);
         span.set_text(names::SPANWIRE_PRINCIPAL, &call.principal.name);
-        span.set_ms(names::SPANWIRE_BUDGET_MS, request.budget);
+        span.set_ms(names::SPANWIRE_BUDGET_MS, budget);
         let name = route.own_name().map(|name| name.to_string()).unwrap_or_default();
         inner.policy.load().authorize(call, route).map_err(|_| Inner::unknown("name", &name, None))
     });

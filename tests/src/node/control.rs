@@ -108,8 +108,9 @@ pub fn in_state(servers: &[ServerInfo], id: &str, state: ServerState) -> bool {
 
 fn describe(change: Option<&CatalogChange>) -> String {
     let Some(change) = change else { return "nothing".to_owned() };
-    let servers = change.servers.iter().map(|server| {
-        format!("{} on {} {} ({})", server.id, server.node, server.state().as_str_name(), server.detail)
-    });
+    let servers = change
+        .servers
+        .iter()
+        .map(|server| format!("{} on {} {} ({})", server.id, server.node, server.state().as_str_name(), server.detail));
     format!("nodes {:?}, servers {:#?}", change.nodes, servers.collect::<Vec<_>>())
 }

@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 /// A modern client of one node. Every call has a connection of its own, which ends with it.
 #[derive(Clone)]
 pub(super) struct Client {
-    http: reqwest::Client,
+    pub(super) http: reqwest::Client,
     url: String,
 }
 

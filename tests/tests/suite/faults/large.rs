@@ -16,24 +16,31 @@ async fn large(kind: Kind, reach: Reach) {
     let server = Server::new("large", kind).await;
     let rig = Rig::start(reach, "", &[(&server, "max_in_flight = 1")]).await;
     let text = filler(LARGE);
-    // The reply, the request, and both.
     let answer = rig.client.call("large__big", json!({ "bytes": LARGE })).await;
     assert_eq!(digest(answer.text()), digest(&text), "{kind:?} {reach:?}: the reply");
     let answer = rig.client.call("large__digest", json!({ "text": text })).await;
     assert_eq!(answer.text(), format!("{LARGE} {}", digest(&text)), "{kind:?} {reach:?}: the request");
-    let answer = rig.client.call("large__echo", json!({ "text": text })).await;
-    assert!(answer.text() == text, "{kind:?} {reach:?}: both");
     rig.falls_silent().await;
 }
 
 #[tokio::test]
-async fn eight_mib_there_and_back() {
-    join_all([Kind::StdioModern, Kind::HttpModern].map(|kind| large(kind, Reach::Here))).await;
+async fn eight_mib_over_stdio() {
+    large(Kind::StdioModern, Reach::Here).await;
 }
 
 #[tokio::test]
-async fn eight_mib_there_and_back_across_nats() {
-    join_all([Kind::StdioModern, Kind::HttpModern].map(|kind| large(kind, Reach::Across))).await;
+async fn eight_mib_over_http() {
+    large(Kind::HttpModern, Reach::Here).await;
+}
+
+#[tokio::test]
+async fn eight_mib_over_stdio_across_nats() {
+    large(Kind::StdioModern, Reach::Across).await;
+}
+
+#[tokio::test]
+async fn eight_mib_over_http_across_nats() {
+    large(Kind::HttpModern, Reach::Across).await;
 }
 
 async fn too_large(kind: Kind, reach: Reach) {

@@ -19,9 +19,8 @@ struct Session {
 }
 
 impl Session {
-    async fn open(url: &str) -> Self {
-        let http = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).build().unwrap();
-        let mut session = Self { http, url: url.to_owned(), id: String::new() };
+    async fn open(rig: &Rig) -> Self {
+        let mut session = Self { http: rig.client.http.clone(), url: rig.near.mcp_url(""), id: String::new() };
         let params = json!({
             "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": { "name": "test", "version": "0" }
         });
@@ -59,9 +58,8 @@ impl Session {
 }
 
 async fn come_and_go(rig: &Rig, tool: &str, clients: u32) {
-    let url = rig.near.mcp_url("");
     let visits = (0..clients).map(async |n| {
-        let session = Session::open(&url).await;
+        let session = Session::open(rig).await;
         // Every other one listens, and does not say when it stops.
         let listening = if n % 2 == 0 { Some(session.request(Method::GET).send().await.unwrap()) } else { None };
         let (status, text) = session.echo(n, tool).await;
@@ -81,7 +79,7 @@ async fn sessions_end(reach: Reach) {
     rig.falls_silent().await;
     let (near, home) = (Held::by(&rig.near), Held::by(rig.home()));
     for _ in 0..3 {
-        come_and_go(&rig, &tool, 30).await;
+        come_and_go(&rig, &tool, 20).await;
     }
     rig.falls_silent().await;
     near.is_back(&rig.near).await;
@@ -97,7 +95,7 @@ async fn legacy_clients_leave_no_session() {
 async fn an_open_session_is_counted_until_it_ends() {
     let server = Server::new("plain", Kind::StdioModern).await;
     let rig = Rig::start(Reach::Here, "", &[(&server, "")]).await;
-    let session = Session::open(&rig.near.mcp_url("")).await;
+    let session = Session::open(&rig).await;
     let sessions = async || rig.near.metric("spanwire_sessions", &[]).await.unwrap();
     assert!((sessions().await - 1.0).abs() < 0.1);
     session.end().await;

@@ -12,7 +12,7 @@ use super::{
     server::{Kind, Server},
 };
 
-const CALL_TIMEOUT: Duration = Duration::from_millis(400);
+const CALL_TIMEOUT: Duration = Duration::from_millis(2000);
 /// How much later than its deadline a call may end on a busy machine.
 const LATE: Duration = Duration::from_secs(3);
 
@@ -20,16 +20,14 @@ async fn never_answers(kind: Kind, reach: Reach) {
     let server = Server::new("mute", kind).await;
     let settings = format!("max_in_flight = 1\ncall_timeout_ms = {}", CALL_TIMEOUT.as_millis());
     let rig = Rig::start(reach, "", &[(&server, &settings)]).await;
-    for tag in ["a", "b"] {
-        let begun = Instant::now();
-        let answer = rig.client.call("mute__hang", json!({ "tag": tag })).await;
-        let took = begun.elapsed();
-        answer.must_be(50400, "deadline_exceeded", "if_idempotent", "\"mute\"");
-        assert!(took >= CALL_TIMEOUT && took < CALL_TIMEOUT + LATE, "{kind:?} {reach:?}: {took:?}");
-        server.sees_end_of(tag).await;
-        // The slot is free.
-        assert_eq!(rig.client.call("mute__echo", json!({ "text": "x" })).await.text(), "x");
-    }
+    let begun = Instant::now();
+    let answer = rig.client.call("mute__hang", json!({ "tag": "a" })).await;
+    let took = begun.elapsed();
+    answer.must_be(50400, "deadline_exceeded", "if_idempotent", "\"mute\"");
+    assert!(took >= CALL_TIMEOUT && took < CALL_TIMEOUT + LATE, "{kind:?} {reach:?}: {took:?}");
+    server.sees_end_of("a").await;
+    // The slot is free.
+    assert_eq!(rig.client.call("mute__echo", json!({ "text": "x" })).await.text(), "x");
     rig.falls_silent().await;
 }
 
