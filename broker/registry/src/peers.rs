@@ -214,7 +214,7 @@ fn read_state(payload: &Bytes) -> Result<NodeState> {
     let bad = |text: String| Error::new(ErrorKind::BadServer, format!("unreadable state of a node: {text}"));
     match Message::parse_single(payload, &Limits::default())? {
         Message::Response(response) => {
-            let state = response.outcome.map_err(Error::from_object)?;
+            let state = response.outcome.map_err(Error::from_bus_object)?;
             state.read().map_err(|error| bad(error.to_string()))
         }
         Message::Request(_) | Message::Notification(_) => Err(bad("it is no response".into())),

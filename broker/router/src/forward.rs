@@ -322,7 +322,7 @@ fn read_outcome(payload: &Bytes) -> Outcome {
     // The other node's limit was the server's; ours must not refuse what a few bytes of envelope add.
     let limits = Limits { max_bytes: usize::MAX, ..Limits::default() };
     match Message::parse_single(payload, &limits)? {
-        Message::Response(response) => response.outcome.map_err(Error::from_object),
+        Message::Response(response) => response.outcome.map_err(Error::from_bus_object),
         Message::Request(_) | Message::Notification(_) => {
             Err(Error::new(ErrorKind::StreamLost, "another node ended a reply with something else than a response"))
         }
