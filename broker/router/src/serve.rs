@@ -82,6 +82,8 @@ fn call_server(
         client: ClientFacts::of(EdgeTransport::Backbone, Revision::CANONICAL),
     };
     let context = span.context();
+    // A node that stops waits for it. A listen stream would last for ever.
+    let running = (call.method != Method::Listen).then(|| inner.tasks.token());
     // The bus is not trusted: what another node permitted is judged here again.
     let permitted = route_of(server, &call).and_then(|route| {
         describe_bus(&mut span, "process", "process", &route, &call);
@@ -95,6 +97,7 @@ fn call_server(
         Err(error) => spanwire_model::Reply::ready(Err(error)),
     };
     stream! {
+        let _running = running;
         while let Some(event) = reply.next().await {
             match event {
                 Event::Progress(notification) => yield Frame::Progress(notification.to_bytes()),
@@ -166,6 +169,6 @@ fn end(id: &RequestId, outcome: Outcome) -> BoxStream<'static, Frame> {
 }
 
 fn end_frame(id: &RequestId, outcome: Outcome) -> Frame {
-    let response = Response { id: Some(id.clone()), outcome: outcome.map_err(|error| error.to_object()) };
+    let response = Response { id: Some(id.clone()), outcome: outcome.map_err(|error| error.to_bus_object()) };
     Frame::End { payload: response.to_bytes(), elapsed: Duration::ZERO }
 }
