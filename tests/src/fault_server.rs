@@ -135,7 +135,7 @@ impl FaultServer {
                 json!({ "supportedVersions": [MODERN], "capabilities": capabilities, "_meta": { meta::SERVER_INFO: info } })
             }
             "tools/list" => {
-                let names = ["echo", "digest", "big", "hang", "wait", "busy", "peak", "pid", "spawn", "exit"];
+                let names = ["echo", "digest", "big", "hang", "wait", "busy", "peak", "pid", "spawn", "exit", "fail"];
                 let tools = names.map(|name| json!({ "name": name, "inputSchema": { "type": "object" } }));
                 json!({ "tools": tools })
             }
@@ -175,6 +175,7 @@ impl FaultServer {
             "pid" => std::process::id().to_string(),
             "spawn" => spawn_escapee().map_err(|error| (codes::INTERNAL_ERROR, error.to_string()))?,
             "exit" => std::process::exit(3),
+            "fail" => return Err((arguments["code"].as_i64().unwrap_or_default(), "as you like".to_owned())),
             other => return Err((codes::INVALID_PARAMS, format!("no tool {other:?} here"))),
         };
         let mut result = json!({ "content": [{ "type": "text", "text": answer }], "isError": false });

@@ -10,6 +10,8 @@ mod large;
 mod leaks;
 mod nats_restarted;
 mod node_killed;
+mod node_stopped;
+mod refused;
 mod rig;
 mod server;
 mod server_killed;

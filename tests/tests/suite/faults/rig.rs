@@ -44,7 +44,8 @@ pub(super) struct Held {
 /// Sections that every node of these tests has; `limits` are lines of `[limits]`.
 pub(super) fn sections(nats: Option<&NatsServer>, limits: &str) -> String {
     let nats = nats.map(|nats| format!("[nats]\nurl = \"{}\"\n", nats.url())).unwrap_or_default();
-    format!("[limits]\nshutdown_timeout_ms = 2000\n{limits}\n{nats}")
+    let drain = if limits.contains("shutdown_timeout_ms") { "" } else { "shutdown_timeout_ms = 2000" };
+    format!("[limits]\n{drain}\n{limits}\n{nats}")
 }
 
 impl Rig {

@@ -138,3 +138,29 @@ async fn what_a_server_leaves_behind_ends_with_it() {
     rig::gone(&with_escapee).await;
     starts_again(&rig, &server, &before).await;
 }
+
+/// Calls that waited for the slot of the dead server were not executed, and are told so.
+#[tokio::test]
+async fn calls_that_waited_are_safe_to_repeat() {
+    for reach in Reach::BOTH {
+        let server = Server::new("doomed", Kind::StdioModern).await;
+        let rig = Rig::start(reach, "", &[(&server, "max_in_flight = 1")]).await;
+        let pid = rig.client.call("doomed__pid", json!({})).await.text().parse().unwrap();
+        let running = rig.client.begin("doomed__hang", json!({ "tag": "a" }));
+        server.sees("started a").await;
+        let waiting: Vec<_> = (0..5).map(|_| rig.client.begin("doomed__echo", json!({ "text": "w" }))).collect();
+        let look = async || (rig.near.metric("spanwire_calls_in_flight", &[]).await.unwrap() > 5.5).then_some(());
+        eventually("all calls are in flight", look).await;
+        rig::kill(rig.home(), pid);
+        running.await.unwrap().must_be_lost("doomed");
+        for call in waiting {
+            let answer = call.await.unwrap();
+            match answer.ok() {
+                Some(text) => assert_eq!(text, "w"),
+                None => answer.must_be_unavailable("doomed"),
+            }
+        }
+        rig.answers(&server).await;
+        rig.falls_silent().await;
+    }
+}
