@@ -1,5 +1,9 @@
 //! The harness of the end-to-end tests, and the benchmark.
 
 pub mod bench;
+pub mod fault_server;
 pub mod nats;
+pub mod node;
+pub mod otlp;
+pub mod peers;
 pub mod rust_server;

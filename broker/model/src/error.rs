@@ -50,6 +50,56 @@ pub enum ErrorKind {
     Internal,
 }
 
+impl ErrorKind {
+    /// All of them.
+    const ALL: [Self; 19] = [
+        Self::Malformed,
+        Self::InvalidRequest,
+        Self::MethodNotFound,
+        Self::InvalidParams,
+        Self::HeaderMismatch,
+        Self::UnsupportedVersion,
+        Self::MissingCapability,
+        Self::Unauthenticated,
+        Self::Denied,
+        Self::TooLarge,
+        Self::Overloaded,
+        Self::Unavailable,
+        Self::DeadlineExceeded,
+        Self::Cancelled,
+        Self::StreamLost,
+        Self::SessionGone,
+        Self::Server,
+        Self::BadServer,
+        Self::Internal,
+    ];
+
+    /// Stable name, the same in every protocol.
+    fn name(self) -> &'static str {
+        match self {
+            ErrorKind::Malformed => "malformed",
+            ErrorKind::InvalidRequest => "invalid_request",
+            ErrorKind::MethodNotFound => "method_not_found",
+            ErrorKind::InvalidParams => "invalid_params",
+            ErrorKind::HeaderMismatch => "header_mismatch",
+            ErrorKind::UnsupportedVersion => "unsupported_version",
+            ErrorKind::MissingCapability => "missing_capability",
+            ErrorKind::Unauthenticated => "unauthenticated",
+            ErrorKind::Denied => "denied",
+            ErrorKind::TooLarge => "too_large",
+            ErrorKind::Overloaded => "overloaded",
+            ErrorKind::Unavailable => "unavailable",
+            ErrorKind::DeadlineExceeded => "deadline_exceeded",
+            ErrorKind::Cancelled => "cancelled",
+            ErrorKind::StreamLost => "stream_lost",
+            ErrorKind::SessionGone => "session_gone",
+            ErrorKind::Server => "server_error",
+            ErrorKind::BadServer => "bad_server",
+            ErrorKind::Internal => "internal",
+        }
+    }
+}
+
 /// Whose fault it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Origin {
@@ -164,27 +214,7 @@ impl Error {
 
     /// Stable name of the kind: `error.type` of spans and metrics, `data.kind` of responses.
     pub fn kind_name(&self) -> &'static str {
-        match self.kind {
-            ErrorKind::Malformed => "malformed",
-            ErrorKind::InvalidRequest => "invalid_request",
-            ErrorKind::MethodNotFound => "method_not_found",
-            ErrorKind::InvalidParams => "invalid_params",
-            ErrorKind::HeaderMismatch => "header_mismatch",
-            ErrorKind::UnsupportedVersion => "unsupported_version",
-            ErrorKind::MissingCapability => "missing_capability",
-            ErrorKind::Unauthenticated => "unauthenticated",
-            ErrorKind::Denied => "denied",
-            ErrorKind::TooLarge => "too_large",
-            ErrorKind::Overloaded => "overloaded",
-            ErrorKind::Unavailable => "unavailable",
-            ErrorKind::DeadlineExceeded => "deadline_exceeded",
-            ErrorKind::Cancelled => "cancelled",
-            ErrorKind::StreamLost => "stream_lost",
-            ErrorKind::SessionGone => "session_gone",
-            ErrorKind::Server => "server_error",
-            ErrorKind::BadServer => "bad_server",
-            ErrorKind::Internal => "internal",
-        }
+        self.kind.name()
     }
 
     /// The JSON-RPC code. Broker conditions that MCP has no code for use numbers outside the reserved range
@@ -267,6 +297,7 @@ impl Error {
         let data = self.data.clone().or_else(|| match self.kind {
             ErrorKind::Unauthenticated
             | ErrorKind::Denied
+            | ErrorKind::TooLarge
             | ErrorKind::Overloaded
             | ErrorKind::Unavailable
             | ErrorKind::DeadlineExceeded
@@ -286,11 +317,36 @@ impl Error {
         ErrorObject { code: self.json_rpc_code(), message: self.public.to_string(), data }
     }
 
-    /// Reads back what [`Self::to_object`] wrote, on the other side of the backbone.
+    /// The error object between nodes. It carries the kind in every case, so that a server's own error is never taken for a
+    /// condition of the broker, whatever code and data the server chose.
+    pub fn to_bus_object(&self) -> ErrorObject {
+        let data = self.data.as_ref().map(|data| format!(",\"data\":{}", data.as_str())).unwrap_or_default();
+        let data = Json::from_trusted(format!("{{\"kind\":\"{}\"{data}}}", self.kind_name()));
+        ErrorObject { code: self.json_rpc_code(), message: self.public.to_string(), data: Some(data) }
+    }
+
+    /// Reads back what [`Self::to_bus_object`] wrote.
+    pub fn from_bus_object(object: ErrorObject) -> Self {
+        let said = |member: &str| object.data.as_ref().and_then(|data| data.get(member));
+        let name = said("kind").and_then(|kind| kind.read::<String>().ok());
+        let kind = ErrorKind::ALL.into_iter().find(|kind| name.as_deref() == Some(kind.name()));
+        let data = said("data");
+        match kind {
+            Some(kind) => Self { kind, public: object.message.into(), private: None, code: Some(object.code), data },
+            None => Self::from_object(object),
+        }
+    }
+
+    /// Reads back what [`Self::to_object`] wrote, where a node is the client of another one.
     pub fn from_object(object: ErrorObject) -> Self {
         let kind = match object.code {
             codes::PARSE_ERROR => ErrorKind::Malformed,
-            codes::INVALID_REQUEST => ErrorKind::InvalidRequest,
+            // Two kinds share this code.
+            codes::INVALID_REQUEST => {
+                let said = object.data.as_ref().and_then(|data| data.get("kind"));
+                let too_large = said.is_some_and(|kind| kind.as_str() == "\"too_large\"");
+                if too_large { ErrorKind::TooLarge } else { ErrorKind::InvalidRequest }
+            }
             codes::METHOD_NOT_FOUND => ErrorKind::MethodNotFound,
             codes::INVALID_PARAMS => ErrorKind::InvalidParams,
             codes::HEADER_MISMATCH => ErrorKind::HeaderMismatch,
@@ -319,5 +375,24 @@ impl From<spanwire_mcp::WireError> for Error {
             spanwire_mcp::WireErrorKind::TooLarge => ErrorKind::TooLarge,
         };
         Self::new(kind, error.message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_crosses_the_backbone_unchanged() {
+        for kind in ErrorKind::ALL {
+            let error = Error::new(kind, "no \"x\"");
+            let arrived = Error::from_bus_object(error.to_bus_object());
+            assert_eq!((arrived.kind, arrived.to_object()), (kind, error.to_object()), "{}", kind.name());
+        }
+        for code in [-32601, -32602, 40100, 50410] {
+            let data = Some(Json::from_trusted("{\"kind\":\"stream_lost\"}"));
+            let error = Error::from_server(ErrorObject { code, message: "own".into(), data });
+            assert_eq!(Error::from_bus_object(error.to_bus_object()), error);
+        }
     }
 }

@@ -254,7 +254,7 @@ fn read_state(payload: &Bytes) -> Result<NodeState> {
     let limits = Limits { max_depth: MAX_DEPTH, ..Limits::default() };
     match Message::parse_single(payload, &limits)? {
         Message::Response(response) => {
-            let state = response.outcome.map_err(Error::from_object)?;
+            let state = response.outcome.map_err(Error::from_bus_object)?;
             state.read().map_err(|error| bad(error.to_string()))
         }
         Message::Request(_) | Message::Notification(_) => Err(bad("it is no response".into())),

@@ -12,7 +12,7 @@ use async_stream::stream;
 use bytes::Bytes;
 use futures::StreamExt;
 use spanwire_catalog::expose_uris;
-use spanwire_mcp::{ErrorObject, Limits, Message, Method, Notification, Request, RequestId};
+use spanwire_mcp::{Limits, Message, Method, Notification, Request, RequestId};
 use spanwire_model::{
     Address, BusReply, BusRequest, Call, Error, ErrorKind, Event, Frame, Outcome, Place, Reply, Result, Route,
     TraceContext, UpstreamCall,
@@ -30,8 +30,9 @@ use crate::{
 /// The subject of calls, as it stands in spans: a template without the parts that vary.
 pub(crate) const CALL_TEMPLATE: &str = "sw.v1.{tenant}.call.{principal}.{server}.{method}.{name}";
 
-/// What the other node may take longer than the budget that it was given, for the error to come back.
-const GRACE: Duration = Duration::from_millis(500);
+/// What a request on the bus has beyond the budget of its call: the way back. The other node knows best what became of a call
+/// whose time ran out there, so its error must not come too late.
+pub(crate) const GRACE: Duration = Duration::from_millis(500);
 
 /// A call that may be forwarded.
 pub(crate) struct Forward {
@@ -120,8 +121,10 @@ pub(crate) fn local(
         let slot: Result<Option<Slot>> = match call.method {
             Method::Listen => Ok(None),
             _ => match timeout_at(deadline, attached.slot()).await {
-                Ok(slot) => slot.map(Some),
-                Err(_) => Err(Error::new(ErrorKind::Overloaded, format!("server \"{}\" had no free slot in time", attached.id))),
+                Ok(Err(error)) => Err(error),
+                Ok(Ok(slot)) if Instant::now() < deadline => Ok(Some(slot)),
+                // A slot that comes with the deadline is too late: the server would be asked for nothing.
+                Ok(Ok(_)) | Err(_) => Err(Error::new(ErrorKind::Overloaded, format!("server \"{}\" had no free slot in time", attached.id))),
             },
         };
         let slot = match slot {
@@ -297,7 +300,7 @@ fn bus_request(call: &Call, route: &Route, budget: Duration, trace: TraceContext
         server: Some(route.server.clone()),
         method: call.method.as_str().into(),
         name: route.own_name().cloned(),
-        budget,
+        budget: budget + GRACE,
         trace: Some(trace),
         payload: request.to_bytes(),
     }
@@ -337,64 +340,9 @@ fn read_outcome(payload: &Bytes) -> Outcome {
     // The other node's limit was the server's; ours must not refuse what a few bytes of envelope add.
     let limits = Limits { max_bytes: usize::MAX, ..Limits::default() };
     match Message::parse_single(payload, &limits)? {
-        Message::Response(response) => response.outcome.map_err(from_node),
+        Message::Response(response) => response.outcome.map_err(Error::from_bus_object),
         Message::Request(_) | Message::Notification(_) => {
             Err(Error::new(ErrorKind::StreamLost, "another node ended a reply with something else than a response"))
         }
-    }
-}
-
-/// An error as another node sent it. What a server answered with must not be taken for a condition of the broker: those that are
-/// one say their kind in `data`.
-fn from_node(object: ErrorObject) -> Error {
-    let error = Error::from_object(object);
-    let says_kind = || {
-        let kind = error.data.as_ref().and_then(|data| data.get("kind")?.read::<String>().ok());
-        kind.as_deref() == Some(error.kind_name())
-    };
-    let is_own = match error.kind {
-        // Unknown names are the only thing that a node itself finds wrong with a call.
-        ErrorKind::InvalidParams | ErrorKind::Server | ErrorKind::Internal | ErrorKind::TooLarge => true,
-        ErrorKind::Malformed
-        | ErrorKind::InvalidRequest
-        | ErrorKind::MethodNotFound
-        | ErrorKind::HeaderMismatch
-        | ErrorKind::UnsupportedVersion
-        | ErrorKind::MissingCapability => false,
-        ErrorKind::Unauthenticated
-        | ErrorKind::Denied
-        | ErrorKind::Overloaded
-        | ErrorKind::Unavailable
-        | ErrorKind::DeadlineExceeded
-        | ErrorKind::Cancelled
-        | ErrorKind::StreamLost
-        | ErrorKind::SessionGone
-        | ErrorKind::BadServer => says_kind(),
-    };
-    if is_own { error } else { Error { kind: ErrorKind::Server, ..error } }
-}
-
-#[cfg(test)]
-mod tests {
-    use spanwire_mcp::Json;
-
-    use super::*;
-
-    #[test]
-    fn only_a_broker_speaks_for_the_broker() {
-        let check = |code: i64, data: Option<&'static str>, kind: ErrorKind| {
-            let object = ErrorObject { data: data.map(Json::from_trusted), ..ErrorObject::new(code, "x") };
-            let error = from_node(object.clone());
-            assert_eq!(error.kind, kind, "{code} {data:?}");
-            assert_eq!(error.to_object(), object, "{code} {data:?}");
-        };
-        check(50300, Some(r#"{"kind":"unavailable","retry":"safe"}"#), ErrorKind::Unavailable);
-        check(50300, Some(r#"{"kind":"my own"}"#), ErrorKind::Server);
-        check(-32601, Some("{}"), ErrorKind::Server);
-        check(-32600, Some("1"), ErrorKind::Server);
-        check(-32602, Some("1"), ErrorKind::InvalidParams);
-        check(-32042, None, ErrorKind::Server);
-        // Without data the kind must not add any of its own.
-        check(40100, None, ErrorKind::Server);
     }
 }

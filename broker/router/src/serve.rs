@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use crate::{
     Inner,
-    forward::{self, CALL_TEMPLATE, Elsewhere, describe_bus},
+    forward::{self, CALL_TEMPLATE, Elsewhere, GRACE, describe_bus},
     listen,
     plan::method_not_found,
 };
@@ -72,6 +72,7 @@ fn call_server(
     if let Some(parent) = parent {
         span.link(parent);
     }
+    let budget = request.budget.saturating_sub(GRACE);
     let call = Call {
         id: request.call_id,
         principal: Principal::new(request.principal.clone()),
@@ -79,7 +80,7 @@ fn call_server(
         method: message.method,
         params: message.params.unwrap_or_else(Json::empty_object),
         // A budget that no clock can hold is as good as none.
-        deadline: Instant::now().checked_add(request.budget).unwrap_or_else(|| Instant::now() + listen::FOR_EVER),
+        deadline: Instant::now().checked_add(budget).unwrap_or_else(|| Instant::now() + listen::FOR_EVER),
         parent: Some(span.context()),
         client: ClientFacts::of(EdgeTransport::Backbone, Revision::CANONICAL),
     };
@@ -88,7 +89,7 @@ fn call_server(
     let permitted = route_of(server, &call).and_then(|route| {
         describe_bus(&mut span, inner, "process", "process", &route, &call);
         span.set_text(names::SPANWIRE_PRINCIPAL, &call.principal.name);
-        span.set_ms(names::SPANWIRE_BUDGET_MS, request.budget);
+        span.set_ms(names::SPANWIRE_BUDGET_MS, budget);
         let unknown = match route.own_name() {
             Some(name) => Inner::unknown("name", name, None),
             None => method_not_found(&call.method),
@@ -179,6 +180,6 @@ fn end(id: &RequestId, outcome: Outcome) -> BoxStream<'static, Frame> {
 }
 
 fn end_frame(id: &RequestId, outcome: Outcome) -> Frame {
-    let response = Response { id: Some(id.clone()), outcome: outcome.map_err(|error| error.to_object()) };
+    let response = Response { id: Some(id.clone()), outcome: outcome.map_err(|error| error.to_bus_object()) };
     Frame::End { payload: response.to_bytes(), elapsed: Duration::ZERO }
 }

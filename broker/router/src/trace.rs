@@ -48,7 +48,7 @@ async fn ask(inner: &Inner, node: &NodeId, trace_id: u128) -> Result<Vec<SpanRec
     while let Some(frame) = frames.next().await {
         if let Frame::End { payload, .. } = frame? {
             if let Message::Response(response) = Message::parse_single(&payload, &Limits::default())? {
-                let spans = response.outcome.map_err(Error::from_object)?;
+                let spans = response.outcome.map_err(Error::from_bus_object)?;
                 return spans
                     .read()
                     .map_err(|error| Error::new(spanwire_model::ErrorKind::BadServer, error.to_string()));

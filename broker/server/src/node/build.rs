@@ -71,7 +71,7 @@ pub(super) async fn backbone(config: &Config, node: &NodeId) -> anyhow::Result<A
 }
 
 /// What an edge accepts, and room for the envelope.
-fn message_limit(config: &Config) -> usize {
+pub(super) fn message_limit(config: &Config) -> usize {
     config.limits.max_body_bytes + 64 * 1024
 }
 

@@ -13,14 +13,14 @@ pub(super) struct Connectors {
 }
 
 impl Connectors {
-    pub(super) fn new() -> anyhow::Result<Self> {
+    /// Connectors whose servers may send messages of this many bytes.
+    pub(super) fn new(max_message_bytes: usize) -> anyhow::Result<Self> {
         let program = std::env::current_exe().context("cannot find this program's own file")?;
         let info = format!("{{\"name\":\"spanwire\",\"version\":\"{}\"}}", env!("CARGO_PKG_VERSION"));
         let info = Json::from_trusted(info);
-        Ok(Self {
-            stdio: StdioConnector::new(StdioConfig::new(program, info.clone())),
-            http: HttpConnector::new(HttpConfig::new(info)),
-        })
+        let stdio = StdioConfig { max_line_bytes: max_message_bytes, ..StdioConfig::new(program, info.clone()) };
+        let http = HttpConfig { max_body_bytes: max_message_bytes, ..HttpConfig::new(info) };
+        Ok(Self { stdio: StdioConnector::new(stdio), http: HttpConnector::new(http) })
     }
 }
 

@@ -1,0 +1,34 @@
+//! `spanwire-fault-server [--legacy] [--mute METHOD]… [--journal FILE] [--http ADDR]`: the server that misbehaves, over stdio, or over
+//! HTTP with its endpoint as the first line on stdout.
+
+use anyhow::{Context, bail};
+use spanwire_tests::fault_server::{FaultServer, Options, serve_http, serve_stdio};
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let (mut options, mut address) = (Options::default(), None);
+    let mut args = std::env::args().skip(1);
+    while let Some(arg) = args.next() {
+        let mut value = || args.next().with_context(|| format!("{arg} needs a value"));
+        match arg.as_str() {
+            "--legacy" => options.legacy = true,
+            "--mute" => options.mute.push(value()?),
+            "--journal" => options.journal = Some(value()?.into()),
+            "--http" => address = Some(value()?),
+            other => bail!("unknown argument {other}"),
+        }
+    }
+    let server = FaultServer::new(options)?;
+    match address {
+        None => {
+            serve_stdio(server).await?;
+            // A call that hangs must not keep the process.
+            std::process::exit(0);
+        }
+        Some(address) => {
+            let listener = tokio::net::TcpListener::bind(address).await?;
+            println!("http://{}/mcp", listener.local_addr()?);
+            Ok(serve_http(server, listener).await?)
+        }
+    }
+}
