@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use tokio::{
-    io::copy_bidirectional,
+    io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional},
     net::{TcpListener, TcpStream},
     sync::watch,
     time::{Instant, sleep},
@@ -26,6 +26,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 pub struct NatsServer {
     process: Child,
     port: u16,
+    /// Where the server tells about itself over HTTP, until it is restarted.
+    monitor: SocketAddr,
     arguments: Vec<String>,
     folder: tempfile::TempDir,
 }
@@ -41,8 +43,9 @@ impl NatsServer {
         let folder = tempfile::tempdir()?;
         let arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
         let process = spawn("-1", folder.path(), &arguments)?;
-        let mut server = Self { process, port: 0, arguments, folder };
-        server.port = server.read_port().await?;
+        let monitor = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut server = Self { process, port: 0, monitor, arguments, folder };
+        (server.port, server.monitor) = server.read_ports().await?;
         server.wait_until_it_listens().await?;
         Ok(server)
     }
@@ -70,14 +73,24 @@ impl NatsServer {
         self.wait_until_it_listens().await
     }
 
-    async fn read_port(&mut self) -> Result<u16> {
+    /// How many subscriptions there are, the server's own ones included. Not after a restart.
+    pub async fn subscriptions(&self) -> Result<u64> {
+        let mut stream = TcpStream::connect(self.monitor).await?;
+        stream.write_all(b"GET /subsz HTTP/1.0\r\n\r\n").await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        let (_, body) = answer.split_once("\r\n\r\n").context("no body")?;
+        let facts: serde_json::Value = serde_json::from_str(body)?;
+        facts["num_subscriptions"].as_u64().context("no number of subscriptions")
+    }
+
+    async fn read_ports(&mut self) -> Result<(u16, SocketAddr)> {
         let path = self.folder.path().join(format!("nats-server_{}.ports", self.process.id()));
         let deadline = Instant::now() + START_TIMEOUT;
         loop {
             // The file is there before it is complete.
-            let port = fs::read_to_string(&path).ok().and_then(|text| port_in(&text));
-            if let Some(port) = port {
-                return Ok(port);
+            if let Some(ports) = fs::read_to_string(&path).ok().and_then(|text| ports_in(&text)) {
+                return Ok(ports);
             }
             self.check_alive(deadline)?;
             sleep(LOOK_EVERY).await;
@@ -114,7 +127,7 @@ impl Drop for NatsServer {
 fn spawn(port: &str, folder: &Path, arguments: &[String]) -> Result<Child> {
     let program = program()?;
     Command::new(&program)
-        .args(["-a", "127.0.0.1", "-p", port, "--ports_file_dir"])
+        .args(["-a", "127.0.0.1", "-p", port, "-m", "-1", "--ports_file_dir"])
         .arg(folder)
         .arg("-l")
         .arg(folder.join("log"))
@@ -126,9 +139,11 @@ fn spawn(port: &str, folder: &Path, arguments: &[String]) -> Result<Child> {
         .with_context(|| format!("cannot start {}", program.display()))
 }
 
-fn port_in(text: &str) -> Option<u16> {
+/// The ports for clients and for monitoring.
+fn ports_in(text: &str) -> Option<(u16, SocketAddr)> {
     let ports: serde_json::Value = serde_json::from_str(text).ok()?;
-    ports["nats"][0].as_str()?.rsplit(':').next()?.parse().ok()
+    let port = |kind: &str| ports[kind][0].as_str()?.rsplit(':').next()?.parse().ok();
+    Some((port("nats")?, SocketAddr::from(([127, 0, 0, 1], port("monitoring")?))))
 }
 
 /// The binary that `tests/peers/install.sh` installs, or one on the path.

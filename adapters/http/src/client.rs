@@ -4,6 +4,7 @@ mod body;
 mod cancel;
 mod headers;
 mod notices;
+mod params;
 mod session;
 mod wire;
 
@@ -117,11 +118,42 @@ fn is_loopback(url: &Url) -> bool {
     host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
-/// Headers may be secret: they go to no other origin.
+/// Headers may be secret: they go to no other origin. A POST stays one only where the status says so.
 fn within_origin(attempt: redirect::Attempt<'_>) -> redirect::Action {
-    let same = attempt.previous().first().is_some_and(|first| first.origin() == attempt.url().origin());
+    let keeps_the_body = matches!(attempt.status().as_u16(), 307 | 308);
+    let same =
+        keeps_the_body && attempt.previous().first().is_some_and(|first| first.origin() == attempt.url().origin());
     if same && attempt.previous().len() <= MAX_REDIRECTS { attempt.follow() } else { attempt.stop() }
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    #[test]
+    fn no_proxy_stands_before_this_machine() {
+        for (url, expected) in [
+            ("http://127.0.0.1:1/mcp", true),
+            ("http://localhost/mcp", true),
+            ("http://[::1]:1/mcp", true),
+            ("https://example.com/mcp", false),
+            ("http://127.0.0.1.example.com/", false),
+        ] {
+            assert_eq!(is_loopback(&url.parse().unwrap()), expected, "{url}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_reached_is_said_without_its_secrets() {
+        let check = |url: &str, header: &str, expected: &str| {
+            let headers = [(header.to_owned(), "secret\n".to_owned())].into();
+            let target = HttpTarget { url: url.to_owned(), headers };
+            let error = Endpoint::new(&"a".parse().unwrap(), &target, &Config::new(Json::empty_object()));
+            assert_eq!(error.err().unwrap().public, expected);
+        };
+        check("ftp://x/", "a", "server \"a\": its url must begin with http or https");
+        check("http://x/", "authorization", "server \"a\": bad header \"authorization\"");
+    }
+}

@@ -30,7 +30,7 @@ use http::{HeaderMap, Method, StatusCode};
 use spanwire_model::{Dispatch, Error, ErrorKind, Principal};
 
 pub use self::{
-    config::{Config, ConnectionLimits},
+    config::{Config, ConnectionLimits, SessionPlaces},
     connections::serve,
 };
 use self::{refusal::Refusal, streams::Streams};

@@ -66,19 +66,14 @@ impl StdioWire {
     }
 
     async fn write(&self, message: Bytes) -> Result<()> {
-        self.out.send(message).await.map_err(|_| self.gone())
-    }
-
-    fn gone(&self) -> Error {
-        let reason = self.calls.closed().unwrap_or_else(|| format!("server \"{}\" is gone", self.server).into());
-        Error::new(ErrorKind::Unavailable, reason.to_string())
+        self.out.send(message).await.map_err(|_| gone(&self.server, &self.calls))
     }
 }
 
 #[async_trait]
 impl Wire for StdioWire {
     fn request(&self, request: WireRequest) -> Reply {
-        let (calls, out, gone) = (self.calls.clone(), self.out.clone(), self.gone());
+        let (calls, out, server) = (self.calls.clone(), self.out.clone(), self.server.clone());
         Reply::new(async_stream::stream! {
             let inbox = match calls.open(request.id, &request.method) {
                 Ok(inbox) => inbox,
@@ -88,7 +83,7 @@ impl Wire for StdioWire {
                 }
             };
             if out.send(request.to_request().to_bytes()).await.is_err() {
-                yield Event::Done(Err(gone));
+                yield Event::Done(Err(gone(&server, &calls)));
                 return;
             }
             // From here on the server knows of it: leaving early must be said.
@@ -121,6 +116,12 @@ impl Wire for StdioWire {
         // Bounded: the supervisor kills within twice the grace and a margin.
         let _ = self.exit.clone().wait_for(Option::is_some).await;
     }
+}
+
+/// Nothing was sent, because nobody is there to take it.
+fn gone(server: &ServerId, calls: &Calls) -> Error {
+    let reason = calls.closed().unwrap_or_else(|| format!("server \"{server}\" is gone").into());
+    Error::new(ErrorKind::Unavailable, reason.to_string())
 }
 
 /// A request that the server knows of. Dropping it before the response cancels it there.
@@ -165,10 +166,13 @@ async fn write_all(mut to: impl AsyncWrite + Unpin, mut from: mpsc::Receiver<Byt
             to.flush().await
         };
         tokio::select! {
-            result = written => if result.is_err() { return },
+            result = written => if result.is_err() { break },
             () = stop.cancelled() => return,
         }
     }
+    // Nothing reaches the server any more. Most likely it has ended, and the reader is about to find out how.
+    let _ = timeout(STATUS_WITHIN, stop.cancelled()).await;
+    stop.cancel();
 }
 
 /// The message with its newline. Newlines inside can only stand between tokens, where a space does as well.

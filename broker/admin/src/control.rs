@@ -11,7 +11,7 @@ use crate::{TraceFilter, TraceMatch, TraceSummary};
 
 /// What the control API needs of a node.
 ///
-/// Laws: everything but `add` and `remove` answers at once, from snapshots; an error's public text is shown to the operator.
+/// Laws: everything but `add`, `remove` and `trace` answers at once, from snapshots; an error's public text is shown to the operator.
 #[async_trait]
 pub trait Control: Send + Sync + 'static {
     /// The inventory, now and whenever it changes. The sender lives as long as the node.
@@ -38,8 +38,8 @@ pub trait Control: Send + Sync + 'static {
     /// Traces that are held, newest first, at most `limit`.
     fn traces(&self, filter: &TraceFilter, limit: usize) -> Vec<TraceSummary>;
 
-    /// The one trace whose id is in the range: how a prefix of an id is looked up.
-    fn trace(&self, ids: RangeInclusive<u128>) -> TraceMatch;
+    /// The one trace whose id is in the range: how a prefix of an id is looked up. Its spans may come from other nodes too.
+    async fn trace(&self, ids: RangeInclusive<u128>) -> TraceMatch;
 
     /// Traces as they end, beginning now. Bounded: a slow reader misses some. Dropping it ends it.
     fn follow(&self, filter: TraceFilter) -> BoxStream<'static, TraceSummary>;

@@ -164,7 +164,7 @@ impl Control for Scripted {
         wanted.take(limit).map(|trace| trace.summary.clone()).collect()
     }
 
-    fn trace(&self, ids: RangeInclusive<u128>) -> TraceMatch {
+    async fn trace(&self, ids: RangeInclusive<u128>) -> TraceMatch {
         let mut found = self.traces.iter().filter(|trace| ids.contains(&trace.summary.trace_id));
         match (found.next(), found.next()) {
             (None, _) => TraceMatch::None,

@@ -1,6 +1,12 @@
 //! Sends a permitted call to its server: directly when it is attached here, over the backbone when it is not.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use async_stream::stream;
 use bytes::Bytes;
@@ -34,11 +40,27 @@ pub(crate) struct Forward {
     pub(crate) exposed: Option<Arc<str>>,
     /// URIs in what comes back become exposed ones.
     pub(crate) rewrite_uris: bool,
+    /// Where the time goes that is not the broker's own.
+    pub(crate) elsewhere: Elsewhere,
+}
+
+/// Time of a call that was spent waiting for a slot, on the wire or in the server. What is left of the whole is what the broker added.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Elsewhere(Arc<AtomicU64>);
+
+impl Elsewhere {
+    fn add(&self, spent: Duration) {
+        self.0.fetch_add(u64::try_from(spent.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    pub(crate) fn total(&self) -> Duration {
+        Duration::from_nanos(self.0.load(Ordering::Relaxed))
+    }
 }
 
 /// Sends a call to its server, under a span of its own for the decision.
 pub(crate) fn forward(inner: &Arc<Inner>, forward: Forward) -> Reply {
-    let Forward { permitted, exposed, rewrite_uris } = forward;
+    let Forward { permitted, exposed, rewrite_uris, elsewhere } = forward;
     let (call, route) = (permitted.call(), permitted.route());
     let (method, server) = (call.method.clone(), route.server.clone());
     let mut span = inner.telemetry.tracer().start(SpanKind::Internal, "route", call.parent.as_ref());
@@ -53,8 +75,8 @@ pub(crate) fn forward(inner: &Arc<Inner>, forward: Forward) -> Reply {
     }
     let context = span.context();
     let mut reply = match &route.place {
-        Place::Local => local(inner, &permitted, exposed, context),
-        Place::Remote(_) => remote(inner, &permitted, context),
+        Place::Local => local(inner, &permitted, exposed, context, elsewhere),
+        Place::Remote(_) => remote(inner, &permitted, context, elsewhere),
         Place::Nowhere => Reply::ready(Err(not_connected(route))),
     };
     Reply::new(stream! {
@@ -85,6 +107,7 @@ pub(crate) fn local(
     permitted: &Permitted,
     exposed: Option<Arc<str>>,
     parent: TraceContext,
+    elsewhere: Elsewhere,
 ) -> Reply {
     let (call, route) = (permitted.call().clone(), permitted.route());
     let Some(attached) = inner.registry.attached(&route.server) else { return Reply::ready(Err(not_connected(route))) };
@@ -122,6 +145,7 @@ pub(crate) fn local(
         loop {
             match timeout_at(deadline, reply.next()).await {
                 Ok(Some(Event::Done(outcome))) => {
+                    elsewhere.add(waited + hop.started.elapsed());
                     hop.finish(&outcome);
                     drop(slot);
                     yield Event::Done(outcome);
@@ -208,7 +232,7 @@ impl Hop {
 }
 
 /// Calls a server of another node.
-fn remote(inner: &Arc<Inner>, permitted: &Permitted, parent: TraceContext) -> Reply {
+fn remote(inner: &Arc<Inner>, permitted: &Permitted, parent: TraceContext, elsewhere: Elsewhere) -> Reply {
     let (call, route) = (permitted.call().clone(), permitted.route().clone());
     let inner = inner.clone();
     Reply::new(stream! {
@@ -231,6 +255,7 @@ fn remote(inner: &Arc<Inner>, permitted: &Permitted, parent: TraceContext) -> Re
                     Err(error) => break Err(error),
                 },
                 Ok(Some(Ok(Frame::End { payload, elapsed }))) => {
+                    elsewhere.add(started.elapsed());
                     let wire = started.elapsed().saturating_sub(elapsed);
                     span.set_ms(names::SPANWIRE_WIRE_MS, wire);
                     inner.telemetry.metrics().wire(wire);

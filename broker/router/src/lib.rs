@@ -11,6 +11,7 @@ mod observe;
 mod plan;
 mod rewrite;
 mod serve;
+mod trace;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -138,6 +139,7 @@ impl Inner {
     /// The one task that builds snapshots and serves the servers that can be called.
     async fn follow(self: Arc<Self>, mut inventory: watch::Receiver<Arc<Inventory>>, node_guard: ServeGuard) {
         let mut serving: HashMap<ServerId, ServeGuard> = HashMap::new();
+        let mut restarts: HashMap<ServerId, u32> = HashMap::new();
         loop {
             let current = inventory.borrow_and_update().clone();
             self.catalog.store(Arc::new(Snapshot::build(&current, &self.config.catalog)));
@@ -145,6 +147,8 @@ impl Inner {
             let metrics = self.telemetry.metrics();
             metrics.set_nodes(current.nodes.len());
             metrics.set_servers(current.servers.iter().filter(|entry| entry.local).map(|entry| entry.health.state));
+            let restarted = count_restarts(&current, &mut restarts);
+            restarted.into_iter().for_each(|server| metrics.server_restarted(server.as_str()));
             self.serve_callable(&current, &mut serving).await;
             tokio::select! {
                 changed = inventory.changed() => if changed.is_err() { break },
@@ -176,6 +180,18 @@ impl Inner {
         let shown: String = name.chars().take(200).collect();
         Error::new(ErrorKind::InvalidParams, format!("unknown {what} \"{shown}\"{hint}"))
     }
+}
+
+/// The servers of this node that were started again since the last look.
+fn count_restarts(inventory: &Inventory, seen: &mut HashMap<ServerId, u32>) -> Vec<ServerId> {
+    let locals = inventory.servers.iter().filter(|entry| entry.local);
+    locals
+        .filter(|entry| {
+            let before = seen.insert(entry.id.clone(), entry.health.restarts).unwrap_or(0);
+            entry.health.restarts > before
+        })
+        .map(|entry| entry.id.clone())
+        .collect()
 }
 
 impl Dispatch for Router {

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::{
     Inner,
-    forward::{self, Forward},
+    forward::{self, Elsewhere, Forward},
 };
 
 /// A client that wants to hear of changes.
@@ -144,7 +144,7 @@ fn subscription(inner: &Inner, call: &Call, uri: &str) -> Result<Forward> {
     let params = call.params.with(&[("notifications", filter.as_bytes())], &[]);
     let call = Call { params, ..call.clone() };
     let permitted = inner.policy.load().authorize(call, route).map_err(|_| unknown())?;
-    Ok(Forward { permitted, exposed: None, rewrite_uris: view.rewrites_uris() })
+    Ok(Forward { permitted, exposed: None, rewrite_uris: view.rewrites_uris(), elsewhere: Elsewhere::default() })
 }
 
 fn fingerprints(inner: &Inner, call: &Call) -> [u64; 3] {

@@ -25,6 +25,7 @@ pub(crate) fn dispatch(inner: &Arc<Inner>, call: Call) -> Reply {
         started: Instant::now(),
         tool: None,
         server: None,
+        elsewhere: None,
         span: Some(span),
         _permit: None,
         _in_flight: inner.telemetry.metrics().in_flight(),
@@ -60,6 +61,7 @@ struct Observed {
     started: Instant,
     tool: Option<Arc<str>>,
     server: Option<spanwire_model::ServerId>,
+    elsewhere: Option<forward::Elsewhere>,
     span: Option<Span>,
     _permit: Option<OwnedSemaphorePermit>,
     _in_flight: InFlight,
@@ -85,6 +87,7 @@ impl Observed {
     fn routed(&mut self, forward: &forward::Forward) {
         let route = forward.permitted.route();
         self.server = Some(route.server.clone());
+        self.elsewhere = Some(forward.elsewhere.clone());
         if self.method == Method::ToolsCall {
             self.tool = forward.exposed.clone();
         }
@@ -121,7 +124,11 @@ impl Observed {
         };
         let context = span.context();
         let trace = context.sampled.then_some(&context);
-        self.inner.telemetry.metrics().call_finished(labels, self.started.elapsed(), trace);
+        let (metrics, total) = (self.inner.telemetry.metrics(), self.started.elapsed());
+        metrics.call_finished(labels, total, trace);
+        if let (Some(elsewhere), Ok(_)) = (&self.elsewhere, outcome) {
+            metrics.overhead(total.saturating_sub(elsewhere.total()));
+        }
         span.end();
     }
 }

@@ -7,7 +7,12 @@ use spanwire_mcp::{CompletionRef, Method, Params};
 use spanwire_model::{Call, Error, ErrorKind, ListKind, Result, Route};
 use spanwire_policy::Policy;
 
-use crate::{Inner, Plan, forward::Forward, listen::Listen, local, rewrite};
+use crate::{
+    Inner, Plan,
+    forward::{Elsewhere, Forward},
+    listen::Listen,
+    local, rewrite,
+};
 
 /// Decides. Synchronous, without a lock: everything is read from one snapshot.
 pub(crate) fn plan(inner: &Arc<Inner>, call: Call) -> Plan {
@@ -115,7 +120,12 @@ fn to_reference(policy: &Policy, view: &View, call: Call, params: &Params<'_>) -
 fn permit(policy: &Policy, view: &View, call: Call, route: Route, exposed: Option<Arc<str>>) -> Result<Plan> {
     let method = call.method.clone();
     let permitted = policy.authorize(call, route).map_err(|_| method_not_found(&method))?;
-    Ok(Plan::Forward(Box::new(Forward { permitted, exposed, rewrite_uris: view.rewrites_uris() })))
+    Ok(Plan::Forward(Box::new(Forward {
+        permitted,
+        exposed,
+        rewrite_uris: view.rewrites_uris(),
+        elsewhere: Elsewhere::default(),
+    })))
 }
 
 /// The error for an entry that does not exist or may not be used. What is near is sought only when it is needed, and only

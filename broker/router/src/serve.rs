@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use crate::{
     Inner,
-    forward::{self, CALL_TEMPLATE, describe_bus},
+    forward::{self, CALL_TEMPLATE, Elsewhere, describe_bus},
 };
 
 /// The method with which a node asks another one for the spans of a trace. It never leaves the backbone.
@@ -90,7 +90,7 @@ fn call_server(
         inner.policy.load().authorize(call, route).map_err(|_| Inner::unknown("name", &name, None))
     });
     let mut reply = match permitted {
-        Ok(permitted) => forward::local(inner, &permitted, None, context),
+        Ok(permitted) => forward::local(inner, &permitted, None, context, Elsewhere::default()),
         Err(error) => spanwire_model::Reply::ready(Err(error)),
     };
     stream! {

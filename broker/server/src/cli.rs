@@ -13,8 +13,8 @@ use crate::{
 };
 
 const AFTER_HELP: &str = "\
-Output: text for people, or JSON with --json (--output json). After `call`, --json takes the arguments of the tool; put it
-before the command, or write --output json, for the raw result.
+Output is text for people, or JSON with --json, short for --output json. Only after `call`, --json takes the arguments of the
+tool: write `spanwire --json call …` or --output json for the raw result.
 
 Exit codes:
   0  done
@@ -89,7 +89,7 @@ enum Color {
 #[derive(Debug, Args)]
 pub(crate) struct JsonFlag {
     /// Short for --output json
-    #[arg(long = "json", id = "json_after")]
+    #[arg(long = "json", id = "json_after", global = true)]
     json: bool,
 }
 
@@ -121,9 +121,6 @@ enum Command {
     Stdio(command::stdio::Args),
     /// Show traces.
     Trace(WithJson<command::trace::Args>),
-    /// Keeps a child process from outliving its node.
-    #[command(hide = true)]
-    Guard(command::guard::Args),
     /// One of the servers of the demo, on stdin and stdout.
     #[command(hide = true)]
     DemoServer(command::demo_server::Args),
@@ -179,7 +176,7 @@ impl Command {
             Self::Doctor(with) => with.json.json,
             Self::Validate(with) => with.json.json,
             Self::Trace(with) => with.json.json,
-            Self::Call(_) | Self::Stdio(_) | Self::Guard(_) | Self::DemoServer(_) => false,
+            Self::Call(_) | Self::Stdio(_) | Self::DemoServer(_) => false,
         }
     }
 
@@ -198,7 +195,6 @@ impl Command {
             Self::Validate(with) => command::validate::run(with.args, context),
             Self::Stdio(args) => command::stdio::run(args, context).await,
             Self::Trace(with) => command::trace::run(with.args, context).await,
-            Self::Guard(args) => command::guard::run(args),
             Self::DemoServer(args) => command::demo_server::run(args).await,
         }
     }

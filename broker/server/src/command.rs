@@ -5,7 +5,6 @@ pub(crate) mod call;
 pub(crate) mod demo;
 pub(crate) mod demo_server;
 pub(crate) mod doctor;
-pub(crate) mod guard;
 pub(crate) mod import;
 pub(crate) mod remove;
 pub(crate) mod servers;

@@ -85,6 +85,7 @@ pub(crate) async fn start(config: Config) -> anyhow::Result<RunningNode> {
         router: router.clone(),
         backbone: backbone.clone(),
         telemetry: telemetry.clone(),
+        sessions: edge.sessions.clone(),
     });
     let app = spanwire_http::server::router(edge, dispatch, Arc::new(gate::Tokens(router.clone())))
         .merge(spanwire_admin::http(control.clone()));

@@ -156,14 +156,14 @@ impl Metrics {
         InFlight::new(&self.in_flight)
     }
 
-    /// A request is on the backbone until the guard is dropped.
-    pub fn backbone_in_flight(&self) -> InFlight {
-        InFlight::new(&self.backbone_in_flight)
+    /// How many legacy sessions are open.
+    pub fn set_sessions(&self, sessions: usize) {
+        self.sessions.set(i64::try_from(sessions).unwrap_or(i64::MAX));
     }
 
-    /// A legacy session is open until the guard is dropped.
-    pub fn session(&self) -> InFlight {
-        InFlight::new(&self.sessions)
+    /// How many requests are on the backbone, sent by this node or handled by it.
+    pub fn set_backbone_in_flight(&self, requests: u64) {
+        self.backbone_in_flight.set(i64::try_from(requests).unwrap_or(i64::MAX));
     }
 
     /// How many servers of this node are in each state; states not named have none.

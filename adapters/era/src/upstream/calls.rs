@@ -104,10 +104,7 @@ impl Calls {
     /// swallowed.
     pub fn notify(&self, notification: Notification) -> Option<Notification> {
         let slot = match &notification.method {
-            Method::Progress => match self.addressed(&notification, |address| address.progress_token) {
-                Some(slot) => slot,
-                None => return None,
-            },
+            Method::Progress => self.addressed(&notification, |address| address.progress_token)?,
             Method::Cancelled => return self.cancelled(notification),
             Method::LogMessage => match self.only_call() {
                 Some(slot) => slot,

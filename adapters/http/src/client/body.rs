@@ -195,10 +195,10 @@ async fn read(response: Response, max_bytes: usize) -> Result<Bytes, Broken> {
 pub(super) async fn refusal(response: Response, about: &About) -> (Error, Option<ErrorObject>) {
     let status = response.status();
     let body = read(response, MAX_REFUSAL_BYTES).await.unwrap_or_default();
-    if let Ok(Message::Response(response)) = Message::parse_single(&body, &about.limits()) {
-        if let Err(object) = response.outcome {
-            return (Error::from_server(object.clone()), Some(object));
-        }
+    if let Ok(Message::Response(response)) = Message::parse_single(&body, &about.limits())
+        && let Err(object) = response.outcome
+    {
+        return (Error::from_server(object.clone()), Some(object));
     }
     let kind = match status {
         StatusCode::TOO_MANY_REQUESTS => ErrorKind::Overloaded,

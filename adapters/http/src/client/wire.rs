@@ -8,7 +8,7 @@ use futures::StreamExt;
 use http::{HeaderMap, StatusCode};
 use reqwest::Response as HttpResponse;
 use spanwire_era::upstream::{Calls, Discovery, Inbox, Unasked, Wire, WireRequest, judge};
-use spanwire_mcp::{Era, Message, Method, Notification, Request, RequestId, Response, Revision, codes, meta};
+use spanwire_mcp::{Era, Json, Message, Method, Notification, Request, RequestId, Response, Revision, codes, meta};
 use spanwire_model::{Error, ErrorKind, Event, Outcome, Reply, Result, ServerId};
 use tokio::{sync::mpsc, time::timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -18,6 +18,7 @@ use super::{
     body::{self, About, Messages},
     cancel::CancelOnDrop,
     headers, notices,
+    params::ParamHeaders,
     session::Session,
 };
 
@@ -39,6 +40,7 @@ pub(super) struct Inner {
     pub config: Arc<Config>,
     pub session: Session,
     pub calls: Arc<Calls>,
+    params: ParamHeaders,
     pub stop: CancellationToken,
     unasked: mpsc::Sender<Unasked>,
 }
@@ -57,6 +59,7 @@ impl HttpWire {
             config,
             session: Session::default(),
             calls: Arc::default(),
+            params: ParamHeaders::default(),
             stop: stop.clone(),
             unasked,
         });
@@ -197,6 +200,9 @@ impl Inner {
         let revision = Some(request.revision).filter(|_| !initialize);
         let mut all = headers::of_post(&self.endpoint.headers, revision, session.as_ref());
         headers::mirror(&mut all, request);
+        if request.method == Method::ToolsCall && request.revision.era() == Era::Modern {
+            self.params.mirror(&mut all, &request.params);
+        }
         let response = self.send(all, request.to_request().to_bytes()).await?;
         if initialize && response.status().is_success() {
             self.session.opened(response.headers(), &request.params);
@@ -306,7 +312,7 @@ impl Inner {
             match message {
                 Message::Response(response) => {
                     if let Some(outcome) = ours(request, response) {
-                        return Event::Done(outcome);
+                        return Event::Done(outcome.map(|result| self.learn(request, result)));
                     }
                 }
                 Message::Notification(notification) => {
@@ -317,6 +323,14 @@ impl Inner {
                 Message::Request(asked) => self.asked(asked).await,
             }
         }
+    }
+
+    /// Notes what a list says about the calls that will follow it.
+    fn learn(&self, request: &WireRequest, result: Json) -> Json {
+        if request.method == Method::ToolsList && request.revision.era() == Era::Modern {
+            return self.params.learn(self.server.as_str(), result);
+        }
+        result
     }
 
     /// A notification on a call's own stream: about the call, unless it says otherwise.

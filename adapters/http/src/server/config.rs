@@ -1,7 +1,8 @@
 //! Limits and addresses of the client edge.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 /// Configuration of [`super::router`].
@@ -25,8 +26,8 @@ pub struct Config {
     pub body_read_timeout: Duration,
     /// A legacy session without requests and without an open stream ends after this.
     pub session_idle_timeout: Duration,
-    /// Legacy sessions at once.
-    pub max_sessions: usize,
+    /// Places for sessions of legacy clients.
+    pub sessions: SessionPlaces,
     /// Open `subscriptions/listen` and GET streams at once, per principal.
     pub max_listen_streams: usize,
     /// Notifications kept for a legacy session while it has no GET stream; beyond that the oldest is dropped.
@@ -54,11 +55,39 @@ impl Default for Config {
             keep_alive: Duration::from_secs(15),
             body_read_timeout: Duration::from_secs(10),
             session_idle_timeout: Duration::from_secs(30 * 60),
-            max_sessions: 10_000,
+            sessions: SessionPlaces::new(10_000),
             max_listen_streams: 64,
             max_session_events: 256,
             shutdown: CancellationToken::new(),
         }
+    }
+}
+
+/// Places for sessions of legacy clients: a bound, and how many are taken. Clones share the places.
+#[derive(Debug, Clone)]
+pub struct SessionPlaces {
+    places: Arc<Semaphore>,
+    max: usize,
+}
+
+impl SessionPlaces {
+    /// So many places, none of them taken.
+    pub fn new(max: usize) -> Self {
+        Self { places: Arc::new(Semaphore::new(max)), max }
+    }
+
+    /// Sessions that are open.
+    pub fn taken(&self) -> usize {
+        self.max.saturating_sub(self.places.available_permits())
+    }
+
+    /// Takes a place; `None` when all are taken.
+    pub(crate) fn take(&self) -> Option<OwnedSemaphorePermit> {
+        self.places.clone().try_acquire_owned().ok()
+    }
+
+    pub(crate) fn max(&self) -> usize {
+        self.max
     }
 }
 

@@ -125,7 +125,7 @@ impl v1::broker_server::Broker for BrokerService {
     async fn get_trace(&self, request: Request<v1::GetTraceRequest>) -> Result<Response<v1::GetTraceResponse>, Status> {
         let prefix = request.into_inner().trace_id;
         let ids = ids_with_prefix(&prefix).map_err(|error| failure::status(&error))?;
-        match self.control.trace(ids) {
+        match self.control.trace(ids).await {
             TraceMatch::One(trace) => Ok(Response::new(traces::whole(*trace))),
             TraceMatch::None => Err(failure::not_found(&format!("this node holds no trace \"{prefix}\""))),
             TraceMatch::Many => {

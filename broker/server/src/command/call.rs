@@ -32,13 +32,13 @@ pub(crate) struct Args {
     #[arg(long = "json", visible_alias = "json-args", value_name = "JSON", id = "json_arguments")]
     json: Option<String>,
     /// A view instead of all servers
-    #[arg(long, value_name = "VIEW", default_value = "")]
+    #[arg(long, value_name = "VIEW", default_value = "", hide_default_value = true)]
     view: String,
     /// Longest that the call may take, in milliseconds
     #[arg(long, value_name = "MS", default_value_t = 60_000)]
     timeout_ms: u64,
     /// W3C trace context of the caller
-    #[arg(long, env = "TRACEPARENT", value_name = "TRACEPARENT", default_value = "")]
+    #[arg(long, env = "TRACEPARENT", value_name = "TRACEPARENT", default_value = "", hide_default_value = true)]
     traceparent: String,
 }
 

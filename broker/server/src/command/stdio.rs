@@ -1,5 +1,7 @@
 //! `spanwire stdio`: a stdio MCP server in front of the node's HTTP endpoint.
 
+use spanwire_http::bridge::BridgeError;
+
 use crate::{
     cli::Context,
     client,
@@ -21,7 +23,7 @@ pub(crate) struct Args {
 /// Carries messages between stdin, stdout and the node until stdin ends.
 pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure> {
     let endpoint = endpoint(args, context);
-    bridge(&endpoint, context.token()).await
+    bridge(endpoint, context.token()).await
 }
 
 fn endpoint(args: Args, context: &Context) -> String {
@@ -37,6 +39,13 @@ fn endpoint(args: Args, context: &Context) -> String {
 }
 
 /// The one call site of the bridge.
-async fn bridge(_endpoint: &str, _token: Option<&Secret>) -> Result<(), Failure> {
-    Err(Failure::failed("the stdio bridge is not merged yet"))
+async fn bridge(endpoint: String, token: Option<&Secret>) -> Result<(), Failure> {
+    let token = token.map(|token| token.expose().to_owned());
+    let ended = spanwire_http::bridge::run(endpoint, token, tokio::io::stdin(), tokio::io::stdout()).await;
+    ended.map_err(|error| match error {
+        BridgeError::Endpoint(_) | BridgeError::Token => Failure::usage(error.to_string()),
+        BridgeError::Client(_) => Failure::failed(error.to_string()),
+        // The host is gone: that is how a session on stdio ends.
+        BridgeError::Stdout(error) => error.into(),
+    })
 }

@@ -16,13 +16,13 @@ const MAX_DESCRIPTION: usize = 160;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Words that must all be found in name, title or description
-    #[arg(long, value_name = "WORDS", default_value = "")]
+    #[arg(long, value_name = "WORDS", default_value = "", hide_default_value = true)]
     search: String,
     /// A view instead of all servers
-    #[arg(long, value_name = "VIEW", default_value = "")]
+    #[arg(long, value_name = "VIEW", default_value = "", hide_default_value = true)]
     view: String,
     /// Only tools of this server
-    #[arg(long, value_name = "SERVER", default_value = "")]
+    #[arg(long, value_name = "SERVER", default_value = "", hide_default_value = true)]
     server: String,
     /// How many tools at most
     #[arg(long, value_name = "N", default_value_t = 1000)]

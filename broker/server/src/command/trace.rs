@@ -47,7 +47,7 @@ enum What {
 #[derive(Debug, clap::Args)]
 struct Filter {
     /// Found in the name or an attribute of any span
-    #[arg(long, value_name = "TEXT", default_value = "")]
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     search: String,
     /// Only traces with an error
     #[arg(long)]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Config, Nats, PrincipalTable, Problem};
+use super::{Config, Nats, OtlpProtocol, PrincipalTable, Problem};
 
 const MAX_PRINCIPAL_NAME: usize = 64;
 const SHA256_HEX_DIGITS: usize = 64;
@@ -62,11 +62,17 @@ impl Config {
         if !(0.0..=1.0).contains(&self.telemetry.sample_ratio) {
             found.add("telemetry.sample_ratio", "must be from 0.0 to 1.0");
         }
-        if let Some(endpoint) = &self.telemetry.otlp_endpoint
-            && !endpoint.starts_with("http://")
-            && !endpoint.starts_with("https://")
-        {
-            found.add("telemetry.otlp_endpoint", "must begin with http:// or https://");
+        if let Some(endpoint) = &self.telemetry.otlp_endpoint {
+            let scheme = endpoint.split_once("://").map(|(scheme, _)| scheme);
+            match (scheme, self.telemetry.otlp_protocol) {
+                (Some("http" | "https"), _) => {}
+                // As the OpenTelemetry standard has it, `host:port` will do for gRPC.
+                (None, OtlpProtocol::Grpc) if endpoint.contains(':') => {}
+                (_, OtlpProtocol::Grpc) => {
+                    found.add("telemetry.otlp_endpoint", "must be http://, https:// or HOST:PORT")
+                }
+                (_, OtlpProtocol::Http) => found.add("telemetry.otlp_endpoint", "must begin with http:// or https://"),
+            }
         }
     }
 

@@ -1,6 +1,7 @@
 //! From file, flags and variables to one checked [`Config`].
 
 use std::{
+    collections::btree_map::Entry,
     fs,
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -83,11 +84,14 @@ impl Source {
         let Some(path) = overrides.mcp_json else { return Ok(Vec::new()) };
         let mut imported = crate::import::read(&path)?;
         for server in imported.servers {
-            if config.servers.contains_key(&server.id) {
-                let text = format!("server \"{}\": the configuration already has it, and goes first", server.id);
-                imported.warnings.push(text);
-            } else {
-                config.servers.insert(server.id, server.table);
+            match config.servers.entry(server.id) {
+                Entry::Vacant(free) => {
+                    free.insert(server.table);
+                }
+                Entry::Occupied(taken) => {
+                    let text = format!("server \"{}\": the configuration already has it, and goes first", taken.key());
+                    imported.warnings.push(text);
+                }
             }
         }
         Ok(imported.warnings)

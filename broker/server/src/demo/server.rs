@@ -10,6 +10,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -31,6 +32,7 @@ const MAX_LINE_BYTES: usize = 1024 * 1024;
 const MAX_RUNNING: usize = 64;
 const MAX_LISTENERS: usize = 16;
 const OUTBOX: usize = 64;
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 const TTL_MS: u64 = 60_000;
 
 /// What a server offers.
@@ -122,10 +124,12 @@ pub(super) async fn serve_on(
     input: impl AsyncRead + Unpin,
     mut output: impl AsyncWrite + Unpin,
 ) -> io::Result<()> {
-    let (outbox, mut lines) = mpsc::channel::<Bytes>(OUTBOX);
+    let (outbox, lines) = mpsc::channel::<Bytes>(OUTBOX);
     let session =
         Arc::new(Session { server, outbox, is_initialized: AtomicBool::new(false), listeners: Mutex::default() });
     let writing = async {
+        // Owned here, so that a writer that fails also ends those who wait to be read.
+        let mut lines = lines;
         while let Some(line) = lines.recv().await {
             output.write_all(&line).await?;
             output.write_all(b"\n").await?;
@@ -134,8 +138,11 @@ pub(super) async fn serve_on(
         Ok(())
     };
     // Reading owns the last sender, so writing ends when reading has.
-    let ((), written) = tokio::join!(read(session, input), writing);
-    written
+    let reading = async {
+        read(session, input).await;
+        Ok(())
+    };
+    tokio::try_join!(reading, writing).map(|_| ())
 }
 
 async fn read<S: DemoServer>(session: Arc<Session<S>>, input: impl AsyncRead + Unpin) {
@@ -172,6 +179,8 @@ async fn read<S: DemoServer>(session: Arc<Session<S>>, input: impl AsyncRead + U
             },
         }
     }
+    // What was asked before the input ended is still answered.
+    let _ = tokio::time::timeout(DRAIN_TIMEOUT, async { while tasks.join_next().await.is_some() {} }).await;
     tasks.shutdown().await;
 }
 

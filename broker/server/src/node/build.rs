@@ -7,6 +7,7 @@ use spanwire_backbone::{
     memory::Hub,
     nats::{self, Nats},
 };
+use spanwire_http::server::SessionPlaces;
 use spanwire_model::{Backbone, Error, ErrorKind, NodeId, Result, ServerId, ServerSpec, Target};
 use spanwire_policy::{Policy, PrincipalConfig, TokenDigest};
 use spanwire_telemetry::{OtlpConfig, Telemetry};
@@ -162,7 +163,7 @@ pub(super) fn edge(config: &Config, address: SocketAddr, edges: &CancellationTok
         max_body_bytes: config.limits.max_body_bytes,
         default_call_timeout: Duration::from_millis(config.limits.call_timeout_ms),
         session_idle_timeout: Duration::from_millis(config.limits.idle_timeout_ms),
-        max_sessions: config.limits.max_sessions,
+        sessions: SessionPlaces::new(config.limits.max_sessions),
         shutdown: edges.clone(),
         ..spanwire_http::server::Config::default()
     };

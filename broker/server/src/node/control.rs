@@ -7,6 +7,7 @@ use futures::{StreamExt, stream::BoxStream};
 use spanwire_admin::{
     Control, Listener, SpanKind, SpanRecord, Status, TelemetryStatus, Trace, TraceFilter, TraceMatch, TraceSummary,
 };
+use spanwire_http::server::SessionPlaces;
 use spanwire_model::{Backbone, Dispatch, Inventory, NodeId, Result, ServerId, ServerSpec};
 use spanwire_registry::Handle as Registry;
 use spanwire_router::Router;
@@ -24,6 +25,7 @@ pub(super) struct NodeControl {
     pub(super) router: Router,
     pub(super) backbone: Arc<dyn Backbone>,
     pub(super) telemetry: Telemetry,
+    pub(super) sessions: SessionPlaces,
 }
 
 #[async_trait]
@@ -48,18 +50,23 @@ impl Control for NodeControl {
         self.telemetry.ring().recent(limit, &ring_filter(filter)).into_iter().map(summary).collect()
     }
 
-    fn trace(&self, ids: RangeInclusive<u128>) -> TraceMatch {
-        let ring = self.telemetry.ring();
-        let all = ring.recent(usize::MAX, &spanwire_telemetry::TraceFilter::default());
-        let mut found = all.into_iter().filter(|trace| ids.contains(&trace.trace_id));
-        match (found.next(), found.next()) {
-            (None, _) => TraceMatch::None,
-            (Some(one), None) => {
-                let spans = ring.trace(one.trace_id).unwrap_or_default();
+    async fn trace(&self, ids: RangeInclusive<u128>) -> TraceMatch {
+        let all = self.telemetry.ring().recent(usize::MAX, &spanwire_telemetry::TraceFilter::default());
+        let mut held = all.into_iter().map(|trace| trace.trace_id).filter(|id| ids.contains(id));
+        let id = match (held.next(), held.next()) {
+            (Some(_), Some(_)) => return TraceMatch::Many,
+            (Some(id), None) => id,
+            // A whole id may be known to another node only.
+            (None, _) if ids.start() == ids.end() => *ids.start(),
+            (None, _) => return TraceMatch::None,
+        };
+        let spans = self.router.trace(id).await;
+        match spanwire_telemetry::TraceSummary::of(&spans) {
+            Some(found) => {
                 let spans = spans.into_iter().map(span).collect();
-                TraceMatch::One(Box::new(Trace { summary: summary(one), spans }))
+                TraceMatch::One(Box::new(Trace { summary: summary(found), spans }))
             }
-            (Some(_), Some(_)) => TraceMatch::Many,
+            None => TraceMatch::None,
         }
     }
 
@@ -94,7 +101,7 @@ impl Control for NodeControl {
             backbone: self.backbone.describe(),
             backbone_connected: self.backbone.is_connected(),
             in_flight: self.router.in_flight() as u64,
-            sessions: 0,
+            sessions: self.sessions.taken() as u64,
             telemetry: TelemetryStatus {
                 endpoint: self.otlp_endpoint.clone(),
                 exported: metrics.spans(SpanResult::Exported),
@@ -106,7 +113,10 @@ impl Control for NodeControl {
     }
 
     fn metrics(&self) -> String {
-        self.telemetry.metrics().encode_openmetrics()
+        let metrics = self.telemetry.metrics();
+        metrics.set_sessions(self.sessions.taken());
+        metrics.set_backbone_in_flight(self.backbone.in_flight().values().sum());
+        metrics.encode_openmetrics()
     }
 }
 

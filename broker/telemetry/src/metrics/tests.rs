@@ -11,7 +11,7 @@ const LABELS: CallLabels<'_> = CallLabels {
     revision: Revision::CANONICAL,
 };
 
-fn touch_all(metrics: &Metrics) -> [InFlight; 3] {
+fn touch_all(metrics: &Metrics) -> [InFlight; 1] {
     let failed = CallLabels { error_type: Some("timeout"), ..LABELS };
     metrics.call_finished(failed, Duration::from_millis(15), None);
     metrics.upstream_finished(failed, Duration::from_millis(12), None);
@@ -25,7 +25,9 @@ fn touch_all(metrics: &Metrics) -> [InFlight; 3] {
     metrics.call_cancelled();
     metrics.spans_done(SpanResult::Exported, 2);
     metrics.export_succeeded();
-    [metrics.in_flight(), metrics.backbone_in_flight(), metrics.session()]
+    metrics.set_backbone_in_flight(1);
+    metrics.set_sessions(1);
+    [metrics.in_flight()]
 }
 
 /// `name{labels} type`, one line each, from what is scraped.

@@ -235,3 +235,28 @@ async fn a_connection_that_cannot_be_made_is_a_clear_error() {
     assert_eq!(error.kind, ErrorKind::Unavailable, "{error:?}");
     assert!(error.public.contains("127.0.0.1"), "{error}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_left_at_the_server() {
+    let server = NatsServer::start().await.unwrap();
+    let servers_own = server.subscriptions().await.unwrap();
+    let (a, b) = (node(&server.url(), "a").await, node(&server.url(), "b").await);
+    let before = server.subscriptions().await.unwrap();
+    let guards = [b.serve(on_fs(), echo()).await.unwrap(), b.serve(ServeOn::Node, echo()).await.unwrap()];
+    let messages = a.subscribe("server").await.unwrap();
+    for n in 0..20 {
+        assert_eq!(response(a.request(fs(), request(n.to_string()))).await, n.to_string());
+        drop(a.request(fs(), request("x")).next().await);
+    }
+    assert_eq!(server.subscriptions().await.unwrap(), before + 3, "calls make none");
+    drop((guards, messages));
+    let left = async |wanted: u64| {
+        while server.subscriptions().await.unwrap() != wanted {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    within(left(before)).await;
+    drop(a);
+    b.close().await;
+    within(left(servers_own)).await;
+}

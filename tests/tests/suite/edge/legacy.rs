@@ -211,7 +211,7 @@ async fn batches_of_2025_03_26() {
 #[tokio::test]
 async fn idle_and_surplus_sessions() {
     let node = node_with(|config, _| {
-        config.max_sessions = 1;
+        config.sessions = spanwire_http::server::SessionPlaces::new(1);
         config.session_idle_timeout = Duration::from_millis(200);
     })
     .await;

@@ -9,14 +9,14 @@ use std::{
 use spanwire_era::session as era;
 use spanwire_mcp::header;
 use spanwire_model::{Dispatch, Error, ErrorKind};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{
     feed::{self, Feed},
     session::{Opened, Session},
 };
-use crate::server::{Caller, Config, agreement::single, refusal::Refusal};
+use crate::server::{Caller, Config, SessionPlaces, agreement::single, refusal::Refusal};
 
 /// What the session header of a request names.
 pub(crate) enum Found {
@@ -31,8 +31,7 @@ pub(crate) enum Found {
 /// Every open session. Dropping it ends them.
 pub(crate) struct Sessions {
     open: Arc<Table>,
-    places: Arc<Semaphore>,
-    max_sessions: usize,
+    places: SessionPlaces,
     max_events: usize,
     idle_timeout: Duration,
     listen_timeout: Duration,
@@ -60,8 +59,7 @@ impl Sessions {
         let closed = config.shutdown.child_token();
         Self {
             open: Arc::default(),
-            places: Arc::new(Semaphore::new(config.max_sessions)),
-            max_sessions: config.max_sessions,
+            places: config.sessions.clone(),
             max_events: config.max_session_events,
             idle_timeout: config.session_idle_timeout,
             listen_timeout: config.max_call_timeout,
@@ -80,8 +78,8 @@ impl Sessions {
 
     /// Takes a place for a new session.
     pub(crate) fn reserve(&self) -> Result<OwnedSemaphorePermit, Error> {
-        self.places.clone().try_acquire_owned().map_err(|_| {
-            let text = format!("too many sessions: the limit is {}", self.max_sessions);
+        self.places.take().ok_or_else(|| {
+            let text = format!("too many sessions: the limit is {}", self.places.max());
             Error::new(ErrorKind::Overloaded, text)
         })
     }
