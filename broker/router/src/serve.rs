@@ -90,7 +90,7 @@ fn call_server(
         inner.policy.load().authorize(call, route).map_err(|_| Inner::unknown("name", &name, None))
     });
     let mut reply = match permitted {
-        Ok(permitted) => forward::local(inner, &permitted, None, context, Elsewhere::default()),
+        Ok(permitted) => forward::local(inner, &permitted, context, Elsewhere::default()),
         Err(error) => spanwire_model::Reply::ready(Err(error)),
     };
     stream! {
