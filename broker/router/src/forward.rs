@@ -12,7 +12,7 @@ use async_stream::stream;
 use bytes::Bytes;
 use futures::StreamExt;
 use spanwire_catalog::expose_uris;
-use spanwire_mcp::{Limits, Message, Method, Notification, Request, RequestId};
+use spanwire_mcp::{ErrorObject, Limits, Message, Method, Notification, Request, RequestId};
 use spanwire_model::{
     Address, BusReply, BusRequest, Call, Error, ErrorKind, Event, Frame, Outcome, Place, Reply, Result, Route,
     TraceContext, UpstreamCall,
@@ -24,7 +24,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::{
     Inner,
-    observe::{describe_target, is_tool_error},
+    observe::{describe_target, is_tool_error, span_method},
 };
 
 /// The subject of calls, as it stands in spans: a template without the parts that vary.
@@ -66,7 +66,7 @@ pub(crate) fn forward(inner: &Arc<Inner>, forward: Forward) -> Reply {
     let mut span = inner.telemetry.tracer().start(SpanKind::Internal, "route", call.parent.as_ref());
     let place = match &route.place {
         Place::Local => "local",
-        Place::Remote(_) => "remote",
+        Place::Remote(_) => "backbone",
         Place::Nowhere => "nowhere",
     };
     if span.is_recording() {
@@ -112,7 +112,7 @@ pub(crate) fn local(
     let Some(attached) = inner.registry.attached(&route.server) else { return Reply::ready(Err(not_connected(route))) };
     let inner = inner.clone();
     let target = route.own_name().cloned();
-    let deadline = attached.call_timeout.map_or(call.deadline, |limit| call.deadline.min(Instant::now() + limit));
+    let deadline = deadline(&call, attached.call_timeout);
     Reply::new(stream! {
         let queued = Instant::now();
         // A listen stream would hold a slot for ever.
@@ -146,7 +146,8 @@ pub(crate) fn local(
                 Ok(Some(Event::Done(outcome))) => {
                     elsewhere.add(waited + hop.started.elapsed());
                     hop.finish(&outcome);
-                    drop(slot);
+                    // What was held for the call is given back with its outcome, not when the caller has read it.
+                    drop((reply, slot));
                     yield Event::Done(outcome);
                     return;
                 }
@@ -154,7 +155,7 @@ pub(crate) fn local(
                 Ok(None) => return,
                 Err(_) => {
                     // Dropping the reply tells the server.
-                    drop(reply);
+                    drop((reply, slot));
                     let waited = hop.started.elapsed().as_millis();
                     let text = format!("server \"{}\" did not answer {} within {waited} ms", attached.id, call.method);
                     let outcome = Err(Error::new(ErrorKind::DeadlineExceeded, text));
@@ -165,6 +166,14 @@ pub(crate) fn local(
             }
         }
     })
+}
+
+/// When a call ends at the latest. The limit of a server is for its answers; a listen stream has none.
+fn deadline(call: &Call, limit: Option<Duration>) -> Instant {
+    match (&call.method, limit.and_then(|limit| Instant::now().checked_add(limit))) {
+        (Method::Listen, _) | (_, None) => call.deadline,
+        (_, Some(limit)) => call.deadline.min(limit),
+    }
 }
 
 /// The server edge of one call: its span and metrics. Dropped before its outcome, its span says that the call was cancelled.
@@ -188,7 +197,8 @@ impl Hop {
     ) -> Self {
         let tracer = inner.telemetry.tracer();
         let method = &call.method;
-        let mut span = tracer.start_with(SpanKind::Client, Some(parent), || names::call_span(method.as_str(), None));
+        let mut span =
+            tracer.start_with(SpanKind::Client, Some(parent), || names::call_span(span_method(method), None));
         if span.is_recording() {
             span.set_text(names::MCP_METHOD_NAME, method.as_str());
             span.set_text(names::SPANWIRE_SERVER, attached.id.as_str());
@@ -235,10 +245,10 @@ fn remote(inner: &Arc<Inner>, permitted: &Permitted, parent: TraceContext, elsew
     let (call, route) = (permitted.call().clone(), permitted.route().clone());
     let inner = inner.clone();
     Reply::new(stream! {
-        let deadline = route.call_timeout.map_or(call.deadline, |limit| call.deadline.min(Instant::now() + limit));
+        let deadline = deadline(&call, route.call_timeout);
         let budget = deadline.saturating_duration_since(Instant::now());
         let mut span = inner.telemetry.tracer().start_with(SpanKind::Producer, Some(&parent), || names::bus_span("publish", CALL_TEMPLATE));
-        describe_bus(&mut span, "publish", "send", &route, &call);
+        describe_bus(&mut span, &inner, "publish", "send", &route, &call);
         let request = bus_request(&call, &route, budget, span.context());
         let started = Instant::now();
         let mut frames: BusReply = inner.backbone.request(Address::Server(route.server.clone()), request);
@@ -272,6 +282,7 @@ fn remote(inner: &Arc<Inner>, permitted: &Permitted, parent: TraceContext, elsew
             span.fail(error);
         }
         span.end();
+        drop(frames);
         yield Event::Done(outcome);
     })
 }
@@ -292,11 +303,18 @@ fn bus_request(call: &Call, route: &Route, budget: Duration, trace: TraceContext
 }
 
 /// Attributes of a span on either side of the bus (semantic conventions for messaging).
-pub(crate) fn describe_bus(span: &mut Span, operation: &'static str, kind: &'static str, route: &Route, call: &Call) {
+pub(crate) fn describe_bus(
+    span: &mut Span,
+    inner: &Inner,
+    operation: &'static str,
+    kind: &'static str,
+    route: &Route,
+    call: &Call,
+) {
     if !span.is_recording() {
         return;
     }
-    span.set(names::MESSAGING_SYSTEM, "nats");
+    span.set(names::MESSAGING_SYSTEM, inner.messaging_system);
     span.set(names::MESSAGING_OPERATION_NAME, operation);
     span.set(names::MESSAGING_OPERATION_TYPE, kind);
     span.set(names::MESSAGING_DESTINATION_TEMPLATE, CALL_TEMPLATE);
@@ -318,9 +336,64 @@ fn read_outcome(payload: &Bytes) -> Outcome {
     // The other node's limit was the server's; ours must not refuse what a few bytes of envelope add.
     let limits = Limits { max_bytes: usize::MAX, ..Limits::default() };
     match Message::parse_single(payload, &limits)? {
-        Message::Response(response) => response.outcome.map_err(Error::from_object),
+        Message::Response(response) => response.outcome.map_err(from_node),
         Message::Request(_) | Message::Notification(_) => {
             Err(Error::new(ErrorKind::StreamLost, "another node ended a reply with something else than a response"))
         }
+    }
+}
+
+/// An error as another node sent it. What a server answered with must not be taken for a condition of the broker: those that are
+/// one say their kind in `data`.
+fn from_node(object: ErrorObject) -> Error {
+    let error = Error::from_object(object);
+    let says_kind = || {
+        let kind = error.data.as_ref().and_then(|data| data.get("kind")?.read::<String>().ok());
+        kind.as_deref() == Some(error.kind_name())
+    };
+    let is_own = match error.kind {
+        // Unknown names are the only thing that a node itself finds wrong with a call.
+        ErrorKind::InvalidParams | ErrorKind::Server | ErrorKind::Internal | ErrorKind::TooLarge => true,
+        ErrorKind::Malformed
+        | ErrorKind::InvalidRequest
+        | ErrorKind::MethodNotFound
+        | ErrorKind::HeaderMismatch
+        | ErrorKind::UnsupportedVersion
+        | ErrorKind::MissingCapability => false,
+        ErrorKind::Unauthenticated
+        | ErrorKind::Denied
+        | ErrorKind::Overloaded
+        | ErrorKind::Unavailable
+        | ErrorKind::DeadlineExceeded
+        | ErrorKind::Cancelled
+        | ErrorKind::StreamLost
+        | ErrorKind::SessionGone
+        | ErrorKind::BadServer => says_kind(),
+    };
+    if is_own { error } else { Error { kind: ErrorKind::Server, ..error } }
+}
+
+#[cfg(test)]
+mod tests {
+    use spanwire_mcp::Json;
+
+    use super::*;
+
+    #[test]
+    fn only_a_broker_speaks_for_the_broker() {
+        let check = |code: i64, data: Option<&'static str>, kind: ErrorKind| {
+            let object = ErrorObject { data: data.map(Json::from_trusted), ..ErrorObject::new(code, "x") };
+            let error = from_node(object.clone());
+            assert_eq!(error.kind, kind, "{code} {data:?}");
+            assert_eq!(error.to_object(), object, "{code} {data:?}");
+        };
+        check(50300, Some(r#"{"kind":"unavailable","retry":"safe"}"#), ErrorKind::Unavailable);
+        check(50300, Some(r#"{"kind":"my own"}"#), ErrorKind::Server);
+        check(-32601, Some("{}"), ErrorKind::Server);
+        check(-32600, Some("1"), ErrorKind::Server);
+        check(-32602, Some("1"), ErrorKind::InvalidParams);
+        check(-32042, None, ErrorKind::Server);
+        // Without data the kind must not add any of its own.
+        check(40100, None, ErrorKind::Server);
     }
 }
