@@ -131,7 +131,8 @@ pub(super) fn policy(config: &Config) -> anyhow::Result<Policy> {
             tools: table.tools.clone(),
             prompts: table.prompts.clone(),
             resources: table.resources.clone(),
-            views: table.views.clone(),
+            // The file says that no list means all; policy wants to be told.
+            views: if table.views.is_empty() { vec!["*".to_owned()] } else { table.views.clone() },
         })
     });
     Ok(Policy::new(&principals.collect::<anyhow::Result<Vec<_>>>()?))
