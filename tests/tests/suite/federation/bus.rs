@@ -32,11 +32,13 @@ impl Ear {
         line.expect("the connection ended").trim().to_owned()
     }
 
-    /// The subject of the next request.
+    /// The subject of the next request of a client.
     async fn next(&mut self) -> String {
         loop {
             let line = self.line().await;
-            if let Some(subject) = line.strip_prefix("MSG ").and_then(|rest| rest.split(' ').next()) {
+            let subject = line.strip_prefix("MSG ").and_then(|rest| rest.split(' ').next());
+            // Nodes ask each other for what they have, whoever calls.
+            if let Some(subject) = subject.filter(|subject| !subject.contains(".spanwire=2F")) {
                 return subject.to_owned();
             }
         }

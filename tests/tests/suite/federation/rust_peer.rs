@@ -52,8 +52,9 @@ impl Drop for RustPeer {
 
 struct Server;
 
-/// The shapes are written as they stand on the wire.
-fn wire<T: DeserializeOwned>(value: Value) -> Result<T, ErrorData> {
+/// The shapes are written as they stand on the wire; rmcp takes `resultType` off for legacy clients.
+fn wire<T: DeserializeOwned>(mut value: Value) -> Result<T, ErrorData> {
+    value["resultType"] = json!("complete");
     serde_json::from_value(value).map_err(|error| ErrorData::internal_error(error.to_string(), None))
 }
 
