@@ -1,5 +1,6 @@
 //! A node of the broker as a user runs it: the real binary, started with `spanwire up`, on ports and in a folder of its own.
 
+mod caller;
 mod control;
 mod log;
 mod tree;
@@ -21,6 +22,7 @@ use tokio::{
     time::timeout,
 };
 
+pub use self::caller::{Caller, Messages};
 pub use self::control::{Broker, in_state};
 use self::log::{Lines, Log};
 pub use self::tree::{Process, descendants};

@@ -61,7 +61,7 @@ impl Elsewhere {
 
 /// Sends a call to its server, under a span of its own for the decision.
 pub(crate) fn forward(inner: &Arc<Inner>, forward: Forward) -> Reply {
-    let Forward { permitted, exposed, rewrite_uris, elsewhere } = forward;
+    let Forward { permitted, rewrite_uris, elsewhere, .. } = forward;
     let (call, route) = (permitted.call(), permitted.route());
     let (method, server) = (call.method.clone(), route.server.clone());
     let mut span = inner.telemetry.tracer().start(SpanKind::Internal, "route", call.parent.as_ref());
@@ -76,7 +76,7 @@ pub(crate) fn forward(inner: &Arc<Inner>, forward: Forward) -> Reply {
     }
     let context = span.context();
     let mut reply = match &route.place {
-        Place::Local => local(inner, &permitted, exposed, context, elsewhere),
+        Place::Local => local(inner, &permitted, context, elsewhere),
         Place::Remote(_) => remote(inner, &permitted, context, elsewhere),
         Place::Nowhere => Reply::ready(Err(not_connected(route))),
     };
@@ -103,17 +103,11 @@ pub(crate) fn not_connected(route: &Route) -> Error {
 }
 
 /// Calls a server of this node. The bus is not touched.
-pub(crate) fn local(
-    inner: &Arc<Inner>,
-    permitted: &Permitted,
-    exposed: Option<Arc<str>>,
-    parent: TraceContext,
-    elsewhere: Elsewhere,
-) -> Reply {
+pub(crate) fn local(inner: &Arc<Inner>, permitted: &Permitted, parent: TraceContext, elsewhere: Elsewhere) -> Reply {
     let (call, route) = (permitted.call().clone(), permitted.route());
     let Some(attached) = inner.registry.attached(&route.server) else { return Reply::ready(Err(not_connected(route))) };
     let inner = inner.clone();
-    let target = exposed.or_else(|| route.own_name().cloned());
+    let target = route.own_name().cloned();
     let deadline = deadline(&call, attached.call_timeout);
     Reply::new(stream! {
         let queued = Instant::now();

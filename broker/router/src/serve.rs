@@ -100,7 +100,7 @@ fn call_server(
         Ok((permitted, running))
     });
     let (mut reply, running) = match permitted {
-        Ok((permitted, running)) => (forward::local(inner, &permitted, None, context, Elsewhere::default()), running),
+        Ok((permitted, running)) => (forward::local(inner, &permitted, context, Elsewhere::default()), running),
         Err(error) => (spanwire_model::Reply::ready(Err(error)), None),
     };
     stream! {

@@ -21,6 +21,9 @@ const LIST_CHANGED = {
 };
 const RESOURCE_UPDATED = "notifications/resources/updated";
 
+// stdout is for the document; the SDK warns there of what a server does not offer.
+console.debug = console.error;
+
 const options = readArguments(process.argv.slice(2));
 const notifications = [];
 const waiters = new Set();
@@ -30,12 +33,12 @@ let client;
 try {
     client = await connect(options);
 } catch (error) {
-    print({ error: describeError(error) });
+    await print({ error: describeError(error) });
     process.exit(1);
 }
 const results = [];
 for (const op of options.ops) results.push(await run(op));
-print({ server: describeServer(), results });
+await print({ server: describeServer(), results });
 await client.close().catch(() => {});
 process.exit(0);
 
@@ -245,6 +248,7 @@ function describeError(error) {
     return error.data === undefined ? { code, message } : { code, message, data: error.data };
 }
 
+/** Ends when the reader has all of it: the exit of the process throws away what a pipe has not taken. */
 function print(document) {
-    process.stdout.write(`${JSON.stringify(document)}\n`);
+    return new Promise((done) => process.stdout.write(`${JSON.stringify(document)}\n`, done));
 }

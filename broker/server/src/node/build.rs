@@ -76,11 +76,14 @@ pub(super) fn message_limit(config: &Config) -> usize {
 }
 
 pub(super) fn registry(config: &Config, node: &NodeId) -> spanwire_registry::Config {
-    spanwire_registry::Config {
-        connect_timeout: Duration::from_millis(config.limits.start_timeout_ms),
+    let start = Duration::from_millis(config.limits.start_timeout_ms);
+    let mut registry = spanwire_registry::Config {
+        connect_timeout: start,
         max_in_flight: config.limits.max_in_flight_per_server,
         ..spanwire_registry::Config::new(node.clone())
-    }
+    };
+    registry.list.timeout = registry.list.timeout.min(start);
+    registry
 }
 
 /// The servers of the configuration that are enabled.
@@ -128,7 +131,8 @@ pub(super) fn policy(config: &Config) -> anyhow::Result<Policy> {
             tools: table.tools.clone(),
             prompts: table.prompts.clone(),
             resources: table.resources.clone(),
-            views: table.views.clone(),
+            // The file says that no list means all; policy wants to be told.
+            views: if table.views.is_empty() { vec!["*".to_owned()] } else { table.views.clone() },
         })
     });
     Ok(Policy::new(&principals.collect::<anyhow::Result<Vec<_>>>()?))
