@@ -22,7 +22,7 @@ use wire::HttpWire;
 /// Redirects that are followed, all of them within the server's own origin.
 const MAX_REDIRECTS: usize = 3;
 /// Idle connections that are kept to one server.
-const MAX_IDLE: usize = 16;
+const MAX_IDLE: usize = 256;
 /// How long an idle connection is kept.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
 

@@ -81,6 +81,8 @@ fn map_elements(array: &Json, map: impl Fn(Json) -> Json) -> Json {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
     use super::*;
 
     #[test]

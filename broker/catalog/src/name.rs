@@ -11,6 +11,11 @@ pub fn canonical(kind: ListKind, server: &ServerId, own_name: &str) -> String {
     }
 }
 
+/// True when a server's own name reads like one that carries a server.
+pub(crate) fn is_prefixed(own_name: &str) -> bool {
+    own_name.split_once("__").is_some_and(|(server, _)| server.parse::<ServerId>().is_ok())
+}
+
 /// Splits an exposed resource URI into the server and its own URI.
 pub fn split_resource(uri: &str) -> Option<(ServerId, &str)> {
     let (server, own) = uri.split_once('+')?;

@@ -28,7 +28,7 @@ impl Snapshot {
         }
         Self {
             version: inventory.version,
-            page_size: config.page_size,
+            page_size: config.page_size.max(1),
             federated: View::federated(&members, config.stale),
             named,
         }

@@ -33,7 +33,8 @@ pub struct ViewConfig {
 pub enum Prefix {
     /// `{server}__{tool}`.
     Always,
-    /// The server's own name where it is unique in the view; `{server}__{tool}` where it is not.
+    /// The server's own name where it is unique in the view; `{server}__{tool}` where it is not, and where the own name looks
+    /// like that already, so that no server can take the name of another one's tool.
     Never,
 }
 
@@ -144,7 +145,9 @@ impl View {
                 ListKind::Tools if !patterns.as_ref().is_none_or(chosen) => None,
                 ListKind::Tools | ListKind::Prompts => Some(match (config.rename.get(&**canonical), config.prefix) {
                     (Some(name), _) => Arc::from(name.as_str()),
-                    (None, Prefix::Never) if uses.get(&(kind, &**own)) == Some(&1) => own.clone(),
+                    (None, Prefix::Never) if uses.get(&(kind, &**own)) == Some(&1) && !name::is_prefixed(own) => {
+                        own.clone()
+                    }
                     (None, Prefix::Never | Prefix::Always) => canonical.clone(),
                 }),
             }

@@ -7,6 +7,7 @@
 mod permitted;
 mod rules;
 mod token;
+mod uri;
 
 use std::{collections::HashMap, sync::Arc};
 

@@ -3,7 +3,7 @@
 use spanwire_model::ListKind;
 use wildmatch::WildMatch;
 
-use crate::PrincipalConfig;
+use crate::{PrincipalConfig, uri};
 
 #[derive(Debug)]
 pub(crate) struct Rules {
@@ -52,7 +52,11 @@ impl Rules {
         match kind {
             ListKind::Tools => self.tools.matches(canonical),
             ListKind::Prompts => self.prompts.matches(canonical),
-            ListKind::Resources | ListKind::Templates => self.resources.matches(canonical),
+            // What a pattern grants must still be granted after the server has resolved `..`.
+            ListKind::Resources | ListKind::Templates => {
+                self.resources.matches(canonical)
+                    && uri::resolved(canonical).is_none_or(|resolved| self.resources.matches(&resolved))
+            }
         }
     }
 

@@ -1,3 +1,5 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use std::sync::Arc;
 
 use spanwire_mcp::{Json, Method, Revision};
@@ -66,6 +68,24 @@ fn lists_and_calls_follow_the_same_rule() {
     }
     assert!(policy.allows_view(&ci, None));
     assert!(!policy.allows_view(&ci, Some("fs")));
+}
+
+#[test]
+fn a_resource_pattern_is_no_way_up() {
+    let docs = PrincipalConfig {
+        name: "ci".into(),
+        resources: vec!["fs+file:///docs/*".into()],
+        ..PrincipalConfig::default()
+    };
+    let (policy, ci) = (Policy::new(&[docs]), Principal::new("ci"));
+    for (uri, allowed) in [
+        ("fs+file:///docs/a", true),
+        ("fs+file:///docs/x/../a", true),
+        ("fs+file:///docs/../secret", false),
+        ("fs+file:///docs/%2e%2e/secret", false),
+    ] {
+        assert_eq!(policy.allows(&ci, ListKind::Resources, uri), allowed, "{uri}");
+    }
 }
 
 #[test]

@@ -48,13 +48,18 @@ impl Gate {
             max_in_flight,
         }
     }
+
+    /// Lets nobody in any more, and sends those away who wait.
+    pub(crate) fn close(&self) {
+        self.slots.close();
+    }
 }
 
 impl Attached {
     /// Waits for the right to have one more call in flight. The caller bounds the time.
     ///
     /// # Errors
-    /// `Overloaded` when too many calls wait already.
+    /// `Overloaded` when too many calls wait already, `Unavailable` when the server was removed.
     pub async fn slot(&self) -> Result<Slot> {
         if let Ok(permit) = self.gate.slots.clone().try_acquire_owned() {
             return Ok(Slot(permit));

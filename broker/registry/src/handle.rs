@@ -10,6 +10,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{Attached, owner::Command};
 
+/// Longest that tasks may take to end once nothing is waited for any more.
+const ABANDON: Duration = Duration::from_secs(1);
+
 /// The registry as everybody else sees it. Cloning is cheap.
 #[derive(Clone)]
 pub struct Handle {
@@ -18,6 +21,7 @@ pub struct Handle {
     attached: Arc<ArcSwap<HashMap<ServerId, Arc<Attached>>>>,
     local_state: Arc<ArcSwap<Bytes>>,
     shutdown: CancellationToken,
+    abandon: CancellationToken,
     tasks: TaskTracker,
 }
 
@@ -30,7 +34,8 @@ impl Handle {
     ) -> Self {
         let attached = Arc::new(ArcSwap::from_pointee(HashMap::new()));
         let local_state = Arc::new(ArcSwap::from_pointee(Bytes::from_static(b"{}")));
-        Self { commands, inventory, attached, local_state, shutdown, tasks }
+        let abandon = CancellationToken::new();
+        Self { commands, inventory, attached, local_state, shutdown, abandon, tasks }
     }
 
     /// All servers at this moment.
@@ -75,12 +80,15 @@ impl Handle {
         self.ask(|reply| Command::Remove { id: id.clone(), reply }).await?
     }
 
-    /// Stops every server and every task, within the time given.
+    /// Stops every server and every task, within the time given. A server that does not close in that time is left to its
+    /// transport.
     pub async fn shutdown(&self, within: Duration) {
         self.shutdown.cancel();
         self.tasks.close();
         if tokio::time::timeout(within, self.tasks.wait()).await.is_err() {
-            tracing::warn!(tasks = self.tasks.len(), "registry tasks did not end in time");
+            tracing::warn!(tasks = self.tasks.len(), "servers did not close in time");
+            self.abandon.cancel();
+            let _ = tokio::time::timeout(ABANDON, self.tasks.wait()).await;
         }
     }
 
@@ -106,6 +114,11 @@ impl Handle {
 
     pub(crate) fn tasks(&self) -> &TaskTracker {
         &self.tasks
+    }
+
+    /// The time to close politely is over.
+    pub(crate) async fn abandoned(&self) {
+        self.abandon.cancelled().await;
     }
 
     pub(crate) fn stopping(&self) -> &CancellationToken {

@@ -92,7 +92,11 @@ pub async fn start(config: Config, parts: Parts, configured: Vec<ServerSpec>) ->
     let (publisher, inventory) = watch::channel(Arc::new(Inventory::default()));
     let handle = Handle::new(commands, inventory, CancellationToken::new(), TaskTracker::new());
     let owner = owner::Owner::new(config, parts, handle.clone(), publisher);
-    owner.start(inbox, configured).await?;
+    if let Err(error) = owner.start(inbox, configured).await {
+        // Supervisors that were started before it failed.
+        handle.shutdown(Duration::ZERO).await;
+        return Err(error);
+    }
     Ok(handle)
 }
 

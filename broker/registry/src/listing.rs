@@ -44,6 +44,8 @@ pub(crate) struct ReadList {
     pub(crate) ttl_ms: u64,
     pub(crate) private: bool,
     pub(crate) complaints: Complaints,
+    /// False when reading it broke off.
+    pub(crate) is_whole: bool,
 }
 
 /// What was wrong with a listing, bounded.
@@ -85,16 +87,22 @@ pub(crate) async fn read_one(
 ) -> ReadList {
     let mut list = ReadList { ttl_ms: u64::MAX, ..ReadList::default() };
     if !facts.has(kind.capability()) {
-        return list;
+        return ReadList { is_whole: true, ..list };
     }
     let deadline = Instant::now() + limits.timeout;
     match tokio::time::timeout_at(deadline, read_pages(upstream, kind, limits, deadline, &mut list)).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) if matches!(error.json_rpc_code(), spanwire_mcp::codes::METHOD_NOT_FOUND) => {}
+        Ok(Ok(())) => list.is_whole = true,
+        Ok(Err(error)) if matches!(error.json_rpc_code(), spanwire_mcp::codes::METHOD_NOT_FOUND) => {
+            list.is_whole = true
+        }
         Ok(Err(error)) => list.complaints.add(format!("{}: {error}", kind.method())),
         Err(_) => {
             list.complaints.add(format!("{} did not answer within {} ms", kind.method(), limits.timeout.as_millis()))
         }
+    }
+    if !list.is_whole {
+        // Nobody should keep half a list for long.
+        list.ttl_ms = 0;
     }
     if let Some(text) = list.complaints.text() {
         tracing::warn!(%server, list = kind.member(), "{text}");

@@ -19,15 +19,18 @@ use crate::{
     peers,
     state::{Beat, NodeState, WireServer},
     store::books,
-    supervisor::{Report, Supervisor},
+    supervisor::{Lists, Report, Supervisor},
 };
+
+/// Longest state that the peers are told: half of what one message between nodes may have.
+const MAX_STATE_BYTES: usize = 8 * 1024 * 1024;
 
 /// What the owner is asked and told.
 pub(crate) enum Command {
     Add { spec: Box<ServerSpec>, replace: bool, reply: oneshot::Sender<Result<()>> },
     Remove { id: ServerId, reply: oneshot::Sender<Result<bool>> },
     Report { id: ServerId, report: Box<Report> },
-    EraFound { id: ServerId, era: Era },
+    EraFound { id: ServerId, generation: u64, era: Era },
     PeerState(Box<NodeState>),
     PeerGone(NodeId),
 }
@@ -132,7 +135,7 @@ impl Owner {
             Command::Add { spec, replace, reply } => drop(reply.send(self.add(*spec, replace).await)),
             Command::Remove { id, reply } => drop(reply.send(self.remove(&id).await)),
             Command::Report { id, report } => self.report(&id, *report),
-            Command::EraFound { id, era } => self.era_found(id, era).await,
+            Command::EraFound { id, generation, era } => self.era_found(id, generation, era).await,
             Command::PeerState(state) => self.peer_state(*state),
             Command::PeerGone(node) => {
                 if self.peers.remove(&node).is_some() {
@@ -156,9 +159,11 @@ impl Owner {
 
     async fn remove(&mut self, id: &ServerId) -> Result<bool> {
         let writes = vec![Write::Delete { key: books::server_key(id) }, Write::Delete { key: books::era_key(id) }];
+        let stored = self.parts.store.get(&books::server_key(id)).map_err(books::failed)?.is_some();
         self.parts.store.apply(writes).await.map_err(books::failed)?;
         self.eras.remove(id);
-        let Some(local) = self.locals.remove(id) else { return Ok(false) };
+        // One that could not be started, for want of a variable, is only in the store.
+        let Some(local) = self.locals.remove(id) else { return Ok(stored) };
         local.cancel.cancel();
         self.local_changed();
         Ok(true)
@@ -200,6 +205,7 @@ impl Owner {
             known_era,
             gate: Arc::new(Gate::new(max_in_flight, self.config.max_waiting)),
             transport,
+            lists: Lists::default(),
             spec,
         };
         self.handle.tasks().spawn(supervisor.run());
@@ -214,13 +220,11 @@ impl Owner {
         let last = std::mem::replace(&mut local.report, report);
         local.report.facts = local.report.facts.take().or(last.facts);
         local.report.listing = local.report.listing.take().or(last.listing);
-        let attached = self.locals.iter().filter_map(|(id, local)| Some((id.clone(), local.report.attached.clone()?)));
-        self.handle.set_attached(attached.collect());
         self.local_changed();
     }
 
-    async fn era_found(&mut self, id: ServerId, era: Era) {
-        let Some(local) = self.locals.get(&id) else { return };
+    async fn era_found(&mut self, id: ServerId, generation: u64, era: Era) {
+        let Some(local) = self.locals.get(&id).filter(|local| local.report.generation == generation) else { return };
         let known = books::KnownEra::new(local.target.clone(), era);
         if self.eras.get(&id) != Some(&known) {
             let write = books::put_era(&id, &known);
@@ -238,7 +242,10 @@ impl Owner {
         self.version += 1;
     }
 
+    /// What can be called changes at once, also when a server is removed or replaced; the inventory follows.
     fn local_changed(&mut self) {
+        let attached = self.locals.iter().filter_map(|(id, local)| Some((id.clone(), local.report.attached.clone()?)));
+        self.handle.set_attached(attached.collect());
         self.beat.version += 1;
         self.version += 1;
     }
@@ -253,8 +260,8 @@ impl Owner {
         if *self.beats.borrow() != self.beat || first {
             let servers = locals.iter().map(|entry| WireServer::from(&**entry)).collect();
             let state = NodeState { node: self.config.node.clone(), beat: self.beat, servers };
-            match serde_json::to_vec(&state) {
-                Ok(bytes) => self.handle.set_local_state(bytes.into()),
+            match state.into_bytes(MAX_STATE_BYTES) {
+                Ok(bytes) => self.handle.set_local_state(bytes),
                 Err(error) => tracing::error!("cannot write the state of this node: {error}"),
             }
         }

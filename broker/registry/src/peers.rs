@@ -29,6 +29,18 @@ const TOPIC: &str = "node";
 /// Longest that one question to a peer may take.
 const ASK_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Pauses before a peer that cannot be asked yet is asked again.
+const ASK_AGAIN: [Duration; 5] = [
+    Duration::from_millis(10),
+    Duration::from_millis(25),
+    Duration::from_millis(50),
+    Duration::from_millis(100),
+    Duration::from_millis(200),
+];
+
+/// Nesting of a node's state: that of a server's own message, and what is around it here.
+const MAX_DEPTH: usize = 96;
+
 /// Nodes that are followed. More are ignored, with a warning.
 const MAX_NODES: usize = 256;
 
@@ -41,9 +53,12 @@ enum Word {
 
 struct Peer {
     last_seen: Instant,
+    /// What it said last.
+    heard: Beat,
     /// What we have of it.
     known: Option<Beat>,
-    asking: bool,
+    /// What it had said when we asked.
+    asked: Option<Beat>,
 }
 
 struct Peers {
@@ -129,11 +144,12 @@ impl Peers {
                     self.speak().await;
                 }
                 let now = Instant::now();
-                let peer =
-                    self.peers.entry(node.clone()).or_insert(Peer { last_seen: now, known: None, asking: false });
+                let new = Peer { last_seen: now, heard: beat, known: None, asked: None };
+                let peer = self.peers.entry(node.clone()).or_insert(new);
                 peer.last_seen = now;
-                if peer.known != Some(beat) && !peer.asking {
-                    peer.asking = true;
+                peer.heard = beat;
+                if peer.known != Some(beat) && peer.asked.is_none() {
+                    peer.asked = Some(beat);
                     self.ask(node);
                 }
             }
@@ -151,17 +167,27 @@ impl Peers {
         self.handle.tasks().spawn(async move {
             tokio::select! {
                 () = stopping.cancelled() => {}
-                answer = ask(&*backbone, &node) => drop(answers.send((node, answer)).await),
+                answer = ask_patiently(&*backbone, &node) => drop(answers.send((node, answer)).await),
             }
         });
     }
 
     async fn take(&mut self, node: NodeId, answer: Result<NodeState>) {
         let Some(peer) = self.peers.get_mut(&node) else { return };
-        peer.asking = false;
+        let asked = peer.asked.take();
+        if let Ok(state) = &answer
+            && asked != Some(peer.heard)
+            && state.beat != peer.heard
+        {
+            // It changed while it answered. Only what was heard since then asks again at once, so this ends.
+            peer.asked = Some(peer.heard);
+            self.ask(node.clone());
+        }
         match answer {
             Ok(state) if state.node == node => {
-                peer.known = Some(state.beat);
+                if let Some(peer) = self.peers.get_mut(&node) {
+                    peer.known = Some(state.beat);
+                }
                 self.handle.tell(Command::PeerState(Box::new(state))).await;
             }
             Ok(state) => tracing::warn!(peer = %node, "answered for another node, \"{}\"", state.node),
@@ -171,8 +197,10 @@ impl Peers {
     }
 
     async fn bury(&mut self) {
-        // While we are cut off ourselves, silence proves nothing.
+        // While we are cut off ourselves, silence proves nothing; afterwards each gets the whole time again.
         if !self.backbone.is_connected() {
+            let now = Instant::now();
+            self.peers.values_mut().for_each(|peer| peer.last_seen = now);
             return;
         }
         let patience = self.config.heartbeat * self.config.heartbeats_missed;
@@ -188,6 +216,17 @@ impl Peers {
             self.handle.tell(Command::PeerGone(node)).await;
         }
     }
+}
+
+/// Asks again when nothing was there to answer: a node that starts speaks a moment before it can be asked.
+async fn ask_patiently(backbone: &dyn Backbone, node: &NodeId) -> Result<NodeState> {
+    for pause in ASK_AGAIN {
+        match ask(backbone, node).await {
+            Err(error) if error.kind == ErrorKind::Unavailable => tokio::time::sleep(pause).await,
+            answer => return answer,
+        }
+    }
+    ask(backbone, node).await
 }
 
 async fn ask(backbone: &dyn Backbone, node: &NodeId) -> Result<NodeState> {
@@ -212,7 +251,8 @@ async fn ask(backbone: &dyn Backbone, node: &NodeId) -> Result<NodeState> {
 
 fn read_state(payload: &Bytes) -> Result<NodeState> {
     let bad = |text: String| Error::new(ErrorKind::BadServer, format!("unreadable state of a node: {text}"));
-    match Message::parse_single(payload, &Limits::default())? {
+    let limits = Limits { max_depth: MAX_DEPTH, ..Limits::default() };
+    match Message::parse_single(payload, &limits)? {
         Message::Response(response) => {
             let state = response.outcome.map_err(Error::from_bus_object)?;
             state.read().map_err(|error| bad(error.to_string()))

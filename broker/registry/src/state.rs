@@ -2,9 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use spanwire_mcp::{Json, Revision};
-use spanwire_model::{Health, Listing, NodeId, ServerEntry, ServerFacts, ServerId, ServerState};
+use spanwire_model::{Health, ListKind, Listing, NodeId, ServerEntry, ServerFacts, ServerId, ServerState};
 
 /// Everything a peer needs to know of one node.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -41,6 +42,28 @@ struct WireFacts {
     info: Json,
     capabilities: Json,
     instructions: Option<String>,
+}
+
+impl NodeState {
+    /// The state as JSON. When it is longer than the limit, the longest listings are left out, and their servers say so: one
+    /// server that lists too much must not hide the others from the peers.
+    pub(crate) fn into_bytes(mut self, max_bytes: usize) -> serde_json::Result<Bytes> {
+        loop {
+            let bytes = serde_json::to_vec(&self)?;
+            if bytes.len() <= max_bytes {
+                return Ok(bytes.into());
+            }
+            let longest = self.servers.iter_mut().max_by_key(|server| listed_bytes(&server.listing));
+            let Some(server) = longest.filter(|server| !server.listing.is_empty()) else { return Ok(bytes.into()) };
+            tracing::warn!(server = %server.id, "lists too much for the other nodes");
+            server.listing = Arc::new(Listing { private: server.listing.private, ..Listing::default() });
+            server.detail = Some("lists too much for the other nodes: it can be called on its own node only".into());
+        }
+    }
+}
+
+fn listed_bytes(listing: &Listing) -> usize {
+    ListKind::ALL.into_iter().flat_map(|kind| listing.of(kind)).map(|entry| entry.json.len()).sum()
 }
 
 impl From<&ServerEntry> for WireServer {

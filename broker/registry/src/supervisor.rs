@@ -1,20 +1,27 @@
 //! One task for one server: connects it, lists it, listens to it, and starts it again.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use spanwire_mcp::Era;
 use spanwire_model::{
-    Connected, Connector, Error, ErrorKind, Health, ListKind, Listing, Notice, Result, ServerFacts, ServerSpec,
-    ServerState,
+    Connected, Connector, Error, ErrorKind, Health, ListKind, Listing, Notice, Result, ServerFacts, ServerId,
+    ServerSpec, ServerState, Upstream,
 };
-use tokio::time::{Instant, sleep, timeout};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep, timeout},
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     Attached, Config, Handle,
     attached::Gate,
-    listing::{self, Complaints},
+    listing::{self, Complaints, ListLimits, ReadList},
     owner::Command,
 };
 
@@ -45,6 +52,7 @@ pub(crate) struct Supervisor {
     pub(crate) known_era: Option<Era>,
     pub(crate) gate: Arc<Gate>,
     pub(crate) transport: Arc<str>,
+    pub(crate) lists: Lists,
 }
 
 /// How a connection ended.
@@ -65,7 +73,6 @@ impl Supervisor {
         let mut restarts = 0;
         loop {
             self.report(ServerState::Starting, None, restarts, None, None, None).await;
-            let started = Instant::now();
             let detail = match self.connect().await {
                 None => break,
                 Some(Err(error)) => {
@@ -75,25 +82,37 @@ impl Supervisor {
                     tracing::warn!(server = %self.spec.id, private, "cannot connect: {error}");
                     Arc::from(error.public.as_ref())
                 }
-                Some(Ok(connected)) => match self.serve(connected, restarts).await {
-                    End::Cancelled => break,
-                    End::Lost(why) => {
+                Some(Ok(connected)) => {
+                    let (since, upstream) = (Instant::now(), connected.upstream.clone());
+                    let end = self.serve(connected, restarts).await;
+                    if let End::Lost(why) = &end {
                         tracing::warn!(server = %self.spec.id, "connection lost: {why}");
-                        if started.elapsed() >= self.config.stable_after {
-                            backoff = schedule.build();
-                        }
-                        why
+                        // Before the remains are cleared away, which may take long: nothing is sent there any more.
+                        self.report(ServerState::Down, Some(why.clone()), restarts, None, None, None).await;
                     }
-                },
+                    self.close(upstream).await;
+                    match end {
+                        End::Cancelled => break,
+                        End::Lost(why) => {
+                            if since.elapsed() >= self.config.stable_after {
+                                backoff = schedule.build();
+                            }
+                            why
+                        }
+                    }
+                }
             };
             self.report(ServerState::Down, Some(detail), restarts, None, None, None).await;
             restarts += 1;
-            let pause = backoff.next().unwrap_or(self.config.backoff_max);
+            // The jitter comes on top of the schedule's own limit.
+            let pause = backoff.next().unwrap_or(self.config.backoff_max).min(self.config.backoff_max);
             tokio::select! {
                 () = self.cancel.cancelled() => break,
                 () = sleep(pause) => {}
             }
         }
+        // Whoever still waits for a slot waits in vain.
+        self.gate.close();
         self.report(ServerState::Stopped, None, restarts, None, None, None).await;
     }
 
@@ -115,7 +134,8 @@ impl Supervisor {
         let facts = Arc::new(facts);
         if self.known_era != Some(facts.era()) {
             self.known_era = Some(facts.era());
-            self.handle.tell(Command::EraFound { id: self.spec.id.clone(), era: facts.era() }).await;
+            let (id, generation) = (self.spec.id.clone(), self.generation);
+            self.handle.tell(Command::EraFound { id, generation, era: facts.era() }).await;
         }
         let attached = Arc::new(Attached {
             id: self.spec.id.clone(),
@@ -125,38 +145,65 @@ impl Supervisor {
             call_timeout: self.spec.call_timeout_ms.map(Duration::from_millis),
             gate: self.gate.clone(),
         });
-        let mut lists = Lists::default();
         let mut changed: Vec<ListKind> = ListKind::ALL.to_vec();
-        let end = loop {
-            tokio::select! {
-                () = self.cancel.cancelled() => break End::Cancelled,
-                () = lists.refresh(&self.spec.id, &upstream, &facts, &self.config.list, &changed) => {}
+        loop {
+            if let Some(end) = self.refresh(&upstream, &facts, &mut notices, &mut changed).await {
+                return end;
             }
-            let state = if lists.complaints().is_none() { ServerState::Ready } else { ServerState::Degraded };
-            let listing = Some(Arc::new(lists.listing.clone()));
-            self.report(state, lists.complaints(), restarts, Some(facts.clone()), listing, Some(attached.clone()))
-                .await;
-            changed.clear();
-            match self.changes(&mut notices, &mut changed).await {
-                None => {}
-                Some(end) => break end,
+            let complaints = self.lists.complaints();
+            let state = if complaints.is_none() { ServerState::Ready } else { ServerState::Degraded };
+            let listing = Some(Arc::new(self.lists.listing.clone()));
+            self.report(state, complaints, restarts, Some(facts.clone()), listing, Some(attached.clone())).await;
+            if let Some(end) = self.changes(&mut notices, &mut changed).await {
+                return end;
+            }
+        }
+    }
+
+    /// Reads the lists that changed; what changes meanwhile is left in `changed`. `Some` when the connection ended: a listing that
+    /// breaks off with it says nothing of the server.
+    async fn refresh(
+        &mut self,
+        upstream: &Arc<dyn Upstream>,
+        facts: &ServerFacts,
+        notices: &mut mpsc::Receiver<Notice>,
+        changed: &mut Vec<ListKind>,
+    ) -> Option<End> {
+        let kinds = std::mem::take(changed);
+        let reading = read_lists(&self.spec.id, upstream, facts, &self.config.list, &kinds);
+        tokio::pin!(reading);
+        let lists = loop {
+            tokio::select! {
+                biased;
+                () = self.cancel.cancelled() => return Some(End::Cancelled),
+                notice = notices.recv() => match heard(notice) {
+                    Ok(kinds) => changed.extend(kinds),
+                    Err(end) => return Some(end),
+                },
+                lists = &mut reading => break lists,
             }
         };
-        // Whatever is still listed or called ends with the connection; a server that does not close is left to its transport.
-        if timeout(CLOSE_TIMEOUT, upstream.close()).await.is_err() {
-            tracing::error!(server = %self.spec.id, "did not close within {} s", CLOSE_TIMEOUT.as_secs());
+        self.lists.take(lists);
+        None
+    }
+
+    /// Ends a connection. A server that does not close in time is left to its transport.
+    async fn close(&self, upstream: Arc<dyn Upstream>) {
+        tokio::select! {
+            () = self.handle.abandoned() => {}
+            closed = timeout(CLOSE_TIMEOUT, upstream.close()) => if closed.is_err() {
+                tracing::error!(server = %self.spec.id, "did not close within {} s", CLOSE_TIMEOUT.as_secs());
+            }
         }
-        end
     }
 
     /// Waits for changes and collects those that come together. `Some` when the connection ended.
-    async fn changes(
-        &self,
-        notices: &mut tokio::sync::mpsc::Receiver<Notice>,
-        changed: &mut Vec<ListKind>,
-    ) -> Option<End> {
+    async fn changes(&self, notices: &mut mpsc::Receiver<Notice>, changed: &mut Vec<ListKind>) -> Option<End> {
         let mut deadline = None;
         loop {
+            if !changed.is_empty() {
+                deadline.get_or_insert_with(|| Instant::now() + DEBOUNCE);
+            }
             let debounce = async {
                 match deadline {
                     Some(at) => tokio::time::sleep_until(at).await,
@@ -168,14 +215,10 @@ impl Supervisor {
                 () = debounce => return None,
                 notice = notices.recv() => notice,
             };
-            match notice {
-                None => return Some(End::Lost("the connection ended".into())),
-                Some(Notice::Closed(why)) => return Some(End::Lost(why)),
-                Some(Notice::ToolsChanged) => changed.push(ListKind::Tools),
-                Some(Notice::PromptsChanged) => changed.push(ListKind::Prompts),
-                Some(Notice::ResourcesChanged) => changed.extend([ListKind::Resources, ListKind::Templates]),
+            match heard(notice) {
+                Ok(kinds) => changed.extend(kinds),
+                Err(end) => return Some(end),
             }
-            deadline.get_or_insert_with(|| Instant::now() + DEBOUNCE);
         }
     }
 
@@ -194,41 +237,62 @@ impl Supervisor {
     }
 }
 
-/// The lists of one connection, with what was wrong with each.
+/// Which lists a notice is about, or how the connection ended.
+fn heard(notice: Option<Notice>) -> Result<&'static [ListKind], End> {
+    match notice {
+        None => Err(End::Lost("the connection ended".into())),
+        Some(Notice::Closed(why)) => Err(End::Lost(why)),
+        Some(Notice::ToolsChanged) => Ok(&[ListKind::Tools]),
+        Some(Notice::PromptsChanged) => Ok(&[ListKind::Prompts]),
+        Some(Notice::ResourcesChanged) => Ok(&[ListKind::Resources, ListKind::Templates]),
+    }
+}
+
+async fn read_lists(
+    id: &ServerId,
+    upstream: &Arc<dyn Upstream>,
+    facts: &ServerFacts,
+    limits: &ListLimits,
+    kinds: &[ListKind],
+) -> Vec<(ListKind, ReadList)> {
+    let wanted = ListKind::ALL.into_iter().filter(|kind| kinds.contains(kind));
+    let reads = wanted.map(async |kind| (kind, listing::read_one(id, upstream, facts, kind, limits).await));
+    futures::future::join_all(reads).await
+}
+
+/// What is known of a server's lists over all its connections, with what was wrong with each.
 #[derive(Default)]
-struct Lists {
+pub(crate) struct Lists {
     listing: Listing,
-    complaints: [Complaints; 4],
-    ttl_ms: [u64; 4],
-    private: [bool; 4],
+    complaints: BTreeMap<ListKind, Complaints>,
+    ttl_ms: BTreeMap<ListKind, u64>,
+    private: BTreeSet<ListKind>,
 }
 
 impl Lists {
-    async fn refresh(
-        &mut self,
-        id: &spanwire_model::ServerId,
-        upstream: &Arc<dyn spanwire_model::Upstream>,
-        facts: &ServerFacts,
-        limits: &listing::ListLimits,
-        kinds: &[ListKind],
-    ) {
-        let wanted = ListKind::ALL.into_iter().enumerate().filter(|(_, kind)| kinds.contains(kind));
-        let reads =
-            wanted.map(async |(index, kind)| (index, kind, listing::read_one(id, upstream, facts, kind, limits).await));
-        for (index, kind, list) in futures::future::join_all(reads).await {
-            *self.listing.of_mut(kind) = list.entries;
-            self.complaints[index] = list.complaints;
-            self.ttl_ms[index] = list.ttl_ms;
-            self.private[index] = list.private;
+    fn take(&mut self, lists: Vec<(ListKind, ReadList)>) {
+        for (kind, list) in lists {
+            let entries = self.listing.of_mut(kind);
+            // A list that broke off is better known from the last time.
+            if list.is_whole || entries.is_empty() {
+                *entries = list.entries;
+            }
+            self.complaints.insert(kind, list.complaints);
+            self.ttl_ms.insert(kind, list.ttl_ms);
+            if list.private {
+                self.private.insert(kind)
+            } else {
+                self.private.remove(&kind)
+            };
         }
         // `u64::MAX` marks a list that the server does not have.
-        self.listing.ttl_ms = self.ttl_ms.iter().copied().min().filter(|ttl| *ttl < u64::MAX).unwrap_or(0);
-        self.listing.private = self.private.contains(&true);
+        self.listing.ttl_ms = self.ttl_ms.values().copied().min().filter(|ttl| *ttl < u64::MAX).unwrap_or(0);
+        self.listing.private = !self.private.is_empty();
     }
 
     fn complaints(&self) -> Option<Arc<str>> {
         let mut all = Complaints::default();
-        self.complaints.iter().cloned().for_each(|complaints| all.join(complaints));
+        self.complaints.values().cloned().for_each(|complaints| all.join(complaints));
         all.text()
     }
 }

@@ -24,7 +24,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::{
     Inner,
-    observe::{describe_target, is_tool_error},
+    observe::{describe_target, is_tool_error, span_method},
 };
 
 /// The subject of calls, as it stands in spans: a template without the parts that vary.
@@ -67,7 +67,7 @@ pub(crate) fn forward(inner: &Arc<Inner>, forward: Forward) -> Reply {
     let mut span = inner.telemetry.tracer().start(SpanKind::Internal, "route", call.parent.as_ref());
     let place = match &route.place {
         Place::Local => "local",
-        Place::Remote(_) => "remote",
+        Place::Remote(_) => "backbone",
         Place::Nowhere => "nowhere",
     };
     if span.is_recording() {
@@ -114,7 +114,7 @@ pub(crate) fn local(
     let Some(attached) = inner.registry.attached(&route.server) else { return Reply::ready(Err(not_connected(route))) };
     let inner = inner.clone();
     let target = exposed.or_else(|| route.own_name().cloned());
-    let deadline = attached.call_timeout.map_or(call.deadline, |limit| call.deadline.min(Instant::now() + limit));
+    let deadline = deadline(&call, attached.call_timeout);
     Reply::new(stream! {
         let queued = Instant::now();
         // A listen stream would hold a slot for ever.
@@ -150,7 +150,8 @@ pub(crate) fn local(
                 Ok(Some(Event::Done(outcome))) => {
                     elsewhere.add(waited + hop.started.elapsed());
                     hop.finish(&outcome);
-                    drop(slot);
+                    // What was held for the call is given back with its outcome, not when the caller has read it.
+                    drop((reply, slot));
                     yield Event::Done(outcome);
                     return;
                 }
@@ -158,7 +159,7 @@ pub(crate) fn local(
                 Ok(None) => return,
                 Err(_) => {
                     // Dropping the reply tells the server.
-                    drop(reply);
+                    drop((reply, slot));
                     let waited = hop.started.elapsed().as_millis();
                     let text = format!("server \"{}\" did not answer {} within {waited} ms", attached.id, call.method);
                     let outcome = Err(Error::new(ErrorKind::DeadlineExceeded, text));
@@ -169,6 +170,14 @@ pub(crate) fn local(
             }
         }
     })
+}
+
+/// When a call ends at the latest. The limit of a server is for its answers; a listen stream has none.
+fn deadline(call: &Call, limit: Option<Duration>) -> Instant {
+    match (&call.method, limit.and_then(|limit| Instant::now().checked_add(limit))) {
+        (Method::Listen, _) | (_, None) => call.deadline,
+        (_, Some(limit)) => call.deadline.min(limit),
+    }
 }
 
 /// The server edge of one call: its span and metrics. Dropped before its outcome, its span says that the call was cancelled.
@@ -192,7 +201,8 @@ impl Hop {
     ) -> Self {
         let tracer = inner.telemetry.tracer();
         let method = &call.method;
-        let mut span = tracer.start_with(SpanKind::Client, Some(parent), || names::call_span(method.as_str(), None));
+        let mut span =
+            tracer.start_with(SpanKind::Client, Some(parent), || names::call_span(span_method(method), None));
         if span.is_recording() {
             span.set_text(names::MCP_METHOD_NAME, method.as_str());
             span.set_text(names::SPANWIRE_SERVER, attached.id.as_str());
@@ -239,10 +249,10 @@ fn remote(inner: &Arc<Inner>, permitted: &Permitted, parent: TraceContext, elsew
     let (call, route) = (permitted.call().clone(), permitted.route().clone());
     let inner = inner.clone();
     Reply::new(stream! {
-        let deadline = route.call_timeout.map_or(call.deadline, |limit| call.deadline.min(Instant::now() + limit));
+        let deadline = deadline(&call, route.call_timeout);
         let budget = deadline.saturating_duration_since(Instant::now());
         let mut span = inner.telemetry.tracer().start_with(SpanKind::Producer, Some(&parent), || names::bus_span("publish", CALL_TEMPLATE));
-        describe_bus(&mut span, "publish", "send", &route, &call);
+        describe_bus(&mut span, &inner, "publish", "send", &route, &call);
         let request = bus_request(&call, &route, budget, span.context());
         let started = Instant::now();
         let mut frames: BusReply = inner.backbone.request(Address::Server(route.server.clone()), request);
@@ -276,6 +286,7 @@ fn remote(inner: &Arc<Inner>, permitted: &Permitted, parent: TraceContext, elsew
             span.fail(error);
         }
         span.end();
+        drop(frames);
         yield Event::Done(outcome);
     })
 }
@@ -289,18 +300,25 @@ fn bus_request(call: &Call, route: &Route, budget: Duration, trace: TraceContext
         server: Some(route.server.clone()),
         method: call.method.as_str().into(),
         name: route.own_name().cloned(),
-        budget: budget + GRACE,
+        budget: budget.saturating_add(GRACE),
         trace: Some(trace),
         payload: request.to_bytes(),
     }
 }
 
 /// Attributes of a span on either side of the bus (semantic conventions for messaging).
-pub(crate) fn describe_bus(span: &mut Span, operation: &'static str, kind: &'static str, route: &Route, call: &Call) {
+pub(crate) fn describe_bus(
+    span: &mut Span,
+    inner: &Inner,
+    operation: &'static str,
+    kind: &'static str,
+    route: &Route,
+    call: &Call,
+) {
     if !span.is_recording() {
         return;
     }
-    span.set(names::MESSAGING_SYSTEM, "nats");
+    span.set(names::MESSAGING_SYSTEM, inner.messaging_system);
     span.set(names::MESSAGING_OPERATION_NAME, operation);
     span.set(names::MESSAGING_OPERATION_TYPE, kind);
     span.set(names::MESSAGING_DESTINATION_TEMPLATE, CALL_TEMPLATE);

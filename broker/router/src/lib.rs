@@ -24,8 +24,11 @@ use spanwire_model::{
 use spanwire_policy::Policy;
 use spanwire_registry::Handle as Registry;
 use spanwire_telemetry::Telemetry;
-use tokio::sync::{Semaphore, watch};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio_util::{
+    sync::CancellationToken,
+    task::{TaskTracker, task_tracker::TaskTrackerToken},
+};
 
 pub use crate::serve::TRACE_METHOD;
 
@@ -68,9 +71,19 @@ pub(crate) struct Inner {
     pub(crate) telemetry: Telemetry,
     pub(crate) catalog: ArcSwap<Snapshot>,
     pub(crate) snapshots: watch::Sender<u64>,
-    pub(crate) in_flight: Arc<Semaphore>,
+    in_flight: Arc<Semaphore>,
+    /// Calls that a shutdown waits for.
+    running: TaskTracker,
+    /// What the bus is, for spans.
+    pub(crate) messaging_system: &'static str,
     pub(crate) shutdown: CancellationToken,
     tasks: TaskTracker,
+}
+
+/// The right to have one more call in flight on this node. A shutdown waits for it to be dropped.
+pub(crate) struct Running {
+    _permit: OwnedSemaphorePermit,
+    _token: TaskTrackerToken,
 }
 
 impl Router {
@@ -81,6 +94,7 @@ impl Router {
     pub async fn start(config: Config, parts: Parts) -> Result<Self> {
         let inventory = parts.registry.watch();
         let first = Snapshot::build(&inventory.borrow(), &config.catalog);
+        let messaging_system = if parts.backbone.describe() == "memory" { "memory" } else { "nats" };
         let inner = Arc::new(Inner {
             in_flight: Arc::new(Semaphore::new(config.max_in_flight)),
             config,
@@ -90,6 +104,8 @@ impl Router {
             telemetry: parts.telemetry,
             snapshots: watch::channel(first.version).0,
             catalog: ArcSwap::from_pointee(first),
+            running: TaskTracker::new(),
+            messaging_system,
             shutdown: CancellationToken::new(),
             tasks: TaskTracker::new(),
         });
@@ -103,6 +119,11 @@ impl Router {
         self.0.catalog.load_full()
     }
 
+    /// Tells of each new catalog by its version: that of the inventory that it was built from. Some may be skipped.
+    pub fn watch(&self) -> watch::Receiver<u64> {
+        self.0.snapshots.subscribe()
+    }
+
     /// Replaces the policy. Calls that are running keep what they were permitted.
     pub fn set_policy(&self, policy: Policy) {
         self.0.policy.store(Arc::new(policy));
@@ -114,20 +135,20 @@ impl Router {
         self.0.policy.load_full()
     }
 
-    /// Calls in flight on this node.
+    /// Calls in flight on this node: its clients' own, and those that other nodes sent here.
     pub fn in_flight(&self) -> usize {
         self.0.config.max_in_flight.saturating_sub(self.0.in_flight.available_permits())
     }
 
-    /// Ends listen streams gracefully, stops serving the other nodes, and waits for calls in flight within the time given.
+    /// Ends listen streams gracefully, stops serving the other nodes, refuses new calls, and waits for those in flight within the
+    /// time given.
     pub async fn shutdown(&self, within: Duration) {
         self.0.shutdown.cancel();
         self.0.tasks.close();
         let drained = async {
             self.0.tasks.wait().await;
-            // All permits at once are free only when no call runs.
-            let all = u32::try_from(self.0.config.max_in_flight).unwrap_or(u32::MAX);
-            let _ = self.0.in_flight.acquire_many(all).await;
+            self.0.running.close();
+            self.0.running.wait().await;
         };
         if tokio::time::timeout(within, drained).await.is_err() {
             tracing::warn!(calls = self.in_flight(), "calls were still running at the end of the time to drain");
@@ -136,6 +157,22 @@ impl Router {
 }
 
 impl Inner {
+    /// Lets one more call in.
+    ///
+    /// # Errors
+    /// `Overloaded` at the limit, `Unavailable` during shutdown: nothing was executed.
+    pub(crate) fn enter(&self) -> Result<Running> {
+        if self.shutdown.is_cancelled() {
+            self.telemetry.metrics().call_rejected("shutting_down");
+            return Err(Error::new(ErrorKind::Unavailable, "this node is shutting down"));
+        }
+        let _permit = self.in_flight.clone().try_acquire_owned().map_err(|_| {
+            self.telemetry.metrics().call_rejected("overloaded");
+            Error::new(ErrorKind::Overloaded, format!("this node has {} calls in flight", self.config.max_in_flight))
+        })?;
+        Ok(Running { _permit, _token: self.running.token() })
+    }
+
     /// The one task that builds snapshots and serves the servers that can be called.
     async fn follow(self: Arc<Self>, mut inventory: watch::Receiver<Arc<Inventory>>, node_guard: ServeGuard) {
         let mut serving: HashMap<ServerId, ServeGuard> = HashMap::new();
@@ -147,8 +184,7 @@ impl Inner {
             let metrics = self.telemetry.metrics();
             metrics.set_nodes(current.nodes.len());
             metrics.set_servers(current.servers.iter().filter(|entry| entry.local).map(|entry| entry.health.state));
-            let restarted = count_restarts(&current, &mut restarts);
-            restarted.into_iter().for_each(|server| metrics.server_restarted(server.as_str()));
+            self.count_restarts(&current, &mut restarts);
             self.serve_callable(&current, &mut serving).await;
             tokio::select! {
                 changed = inventory.changed() => if changed.is_err() { break },
@@ -157,6 +193,16 @@ impl Inner {
         }
         drop(serving);
         drop(node_guard);
+    }
+
+    /// Counts what each server of this node was restarted since the last look.
+    fn count_restarts(&self, inventory: &Inventory, known: &mut HashMap<ServerId, u32>) {
+        let last = std::mem::take(known);
+        for entry in inventory.servers.iter().filter(|entry| entry.local) {
+            let (now, before) = (entry.health.restarts, last.get(&entry.id).copied().unwrap_or(0));
+            (before..now).for_each(|_| self.telemetry.metrics().server_restarted(entry.id.as_str()));
+            known.insert(entry.id.clone(), now);
+        }
     }
 
     async fn serve_callable(self: &Arc<Self>, inventory: &Inventory, serving: &mut HashMap<ServerId, ServeGuard>) {
@@ -180,18 +226,6 @@ impl Inner {
         let shown: String = name.chars().take(200).collect();
         Error::new(ErrorKind::InvalidParams, format!("unknown {what} \"{shown}\"{hint}"))
     }
-}
-
-/// The servers of this node that were started again since the last look.
-fn count_restarts(inventory: &Inventory, seen: &mut HashMap<ServerId, u32>) -> Vec<ServerId> {
-    let locals = inventory.servers.iter().filter(|entry| entry.local);
-    locals
-        .filter(|entry| {
-            let before = seen.insert(entry.id.clone(), entry.health.restarts).unwrap_or(0);
-            entry.health.restarts > before
-        })
-        .map(|entry| entry.id.clone())
-        .collect()
 }
 
 impl Dispatch for Router {

@@ -1,12 +1,12 @@
 //! `subscriptions/listen`: one long stream of what changes in a view (2026-07-28, basic/patterns/subscriptions).
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use async_stream::stream;
 use futures::{StreamExt, stream::SelectAll};
 use spanwire_catalog::{expose_uris, resource_uri_of};
 use spanwire_mcp::{Json, Method, Notification, SubscriptionFilter, string_literal};
-use spanwire_model::{Call, Error, ErrorKind, Event, ListKind, Place, Reply, Result};
+use spanwire_model::{Call, Error, ErrorKind, Event, ListKind, Place, Reply, Result, Retry, ServerFacts};
 use tokio::time::Instant;
 
 use crate::{
@@ -21,7 +21,10 @@ pub(crate) struct Listen {
 }
 
 /// A listen stream has no budget: it lives as long as its client.
-const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 3600);
+pub(crate) const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// Pause before a resource's stream that broke off without a change of the catalog is opened again.
+const OPEN_AGAIN: Duration = Duration::from_secs(1);
 
 /// Which notification tells of which lists.
 const LISTS: [(Method, &[ListKind]); 3] = [
@@ -33,7 +36,7 @@ const LISTS: [(Method, &[ListKind]); 3] = [
 /// What a resource's own stream said.
 enum Heard {
     Updated(Notification),
-    Ended(String),
+    Ended { uri: String, again: bool },
 }
 
 /// Opens the stream. It ends when the client goes away, or gracefully when this node stops.
@@ -54,6 +57,7 @@ pub(crate) fn listen(inner: &Arc<Inner>, listen: Listen) -> Reply {
         filter.resource_subscriptions.retain(|uri| subscription(&inner, &call, uri).is_ok());
         yield Event::Notification(acknowledged(&filter));
         let mut resources = Resources::default();
+        let mut retry = None;
         resources.open(&inner, &call, &filter);
         loop {
             tokio::select! {
@@ -74,10 +78,22 @@ pub(crate) fn listen(inner: &Arc<Inner>, listen: Listen) -> Reply {
                     prints = now;
                     resources.open(&inner, &call, &filter);
                 }
+                () = sleep_until(retry) => {
+                    retry = None;
+                    resources.open(&inner, &call, &filter);
+                }
                 Some(heard) = resources.streams.next(), if !resources.streams.is_empty() => match heard {
                     Heard::Updated(notification) => yield Event::Notification(notification),
-                    // Its server went away; it is opened again when the catalog says that the server is back.
-                    Heard::Ended(uri) => drop(resources.open.remove(&uri)),
+                    // Its server went away, mostly; it is opened again when the catalog says that the server is back.
+                    Heard::Ended { uri, again } => {
+                        let opened = resources.open.remove(&uri);
+                        if opened.is_some_and(|version| version < inner.catalog.load().version) {
+                            // The catalog spoke of it before the stream's end was heard.
+                            resources.open(&inner, &call, &filter);
+                        } else if again {
+                            retry.get_or_insert_with(|| Instant::now() + OPEN_AGAIN);
+                        }
+                    }
                 },
             }
         }
@@ -87,14 +103,16 @@ pub(crate) fn listen(inner: &Arc<Inner>, listen: Listen) -> Reply {
 /// The streams of the resources that are subscribed to, one each, so that each is permitted on its own.
 #[derive(Default)]
 struct Resources {
-    open: HashSet<String>,
+    /// By URI, with the catalog's version at the time.
+    open: HashMap<String, u64>,
     streams: SelectAll<futures::stream::BoxStream<'static, Heard>>,
 }
 
 impl Resources {
     fn open(&mut self, inner: &Arc<Inner>, call: &Call, filter: &SubscriptionFilter) {
+        let version = inner.catalog.load().version;
         for uri in &filter.resource_subscriptions {
-            if self.open.contains(uri) {
+            if self.open.contains_key(uri) {
                 continue;
             }
             let Ok(forward) = subscription(inner, call, uri) else { continue };
@@ -102,11 +120,12 @@ impl Resources {
             if route.place == Place::Nowhere {
                 continue;
             }
-            self.open.insert(uri.clone());
+            self.open.insert(uri.clone(), version);
             let (server, rewrite, uri) = (route.server.clone(), forward.rewrite_uris, uri.clone());
             let mut reply = forward::forward(inner, forward);
             self.streams.push(
                 stream! {
+                    let mut again = true;
                     while let Some(event) = reply.next().await {
                         match event {
                             Event::Notification(Notification { method: Method::ResourceUpdated, params: Some(params) }) => {
@@ -119,12 +138,13 @@ impl Resources {
                             Event::Notification(_) | Event::Progress(_) => {}
                             Event::Done(outcome) => {
                                 if let Err(error) = outcome {
+                                    again = error.retry() != Retry::Never;
                                     tracing::debug!(%server, uri, "subscription ended: {error}");
                                 }
                             }
                         }
                     }
-                    yield Heard::Ended(uri);
+                    yield Heard::Ended { uri, again };
                 }
                 .boxed(),
             );
@@ -140,11 +160,29 @@ fn subscription(inner: &Inner, call: &Call, uri: &str) -> Result<Forward> {
     let view = view.ok_or_else(unknown)?;
     let route = view.resolve_uri(uri).ok_or_else(unknown)?;
     let own = route.own_name().cloned().ok_or_else(unknown)?;
+    // A server that was never connected may turn out to be able.
+    let facts = view.facts().find(|(server, _)| **server == route.server);
+    if facts.is_some_and(|(_, facts)| !has_subscriptions(facts)) {
+        return Err(unknown());
+    }
     let filter = format!("{{\"resourceSubscriptions\":[{}]}}", string_literal(&own));
     let params = call.params.with(&[("notifications", filter.as_bytes())], &[]);
     let call = Call { params, ..call.clone() };
     let permitted = inner.policy.load().authorize(call, route).map_err(|_| unknown())?;
     Ok(Forward { permitted, exposed: None, rewrite_uris: view.rewrites_uris(), elsewhere: Elsewhere::default() })
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Whether the server announced that resources can be subscribed to (2026-07-28, server/resources, "Capabilities").
+fn has_subscriptions(facts: &ServerFacts) -> bool {
+    let subscribe = facts.capabilities.get("resources").and_then(|resources| resources.get("subscribe"));
+    subscribe.is_some_and(|subscribe| subscribe.as_str() == "true")
 }
 
 fn fingerprints(inner: &Inner, call: &Call) -> [u64; 3] {

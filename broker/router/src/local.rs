@@ -3,7 +3,7 @@
 use bytes::{BufMut, BytesMut};
 use spanwire_catalog::{Page, Snapshot, View};
 use spanwire_mcp::{Json, ObjectWriter, Revision, meta, string_literal};
-use spanwire_model::{Call, Error, ErrorKind, ListKind, Outcome, ServerFacts};
+use spanwire_model::{Call, Error, ErrorKind, ListKind, Outcome, ServerFacts, ServerId};
 use spanwire_policy::Policy;
 
 use crate::Inner;
@@ -19,7 +19,7 @@ const SERVED: [Revision; 4] =
     [Revision::V2026_07_28, Revision::V2025_11_25, Revision::V2025_06_18, Revision::V2025_03_26];
 
 /// The result of `server/discover` (2026-07-28, server/discover). The view of a single server speaks for that server.
-pub(crate) fn discover(inner: &Inner, view: &View, policy: &Policy, name: Option<&str>) -> Json {
+pub(crate) fn discover(inner: &Inner, view: &View, policy: &Policy, call: &Call) -> Json {
     let sole = if view.rewrites_uris() { None } else { view.facts().next().map(|(_, facts)| facts) };
     let versions: Vec<&str> = SERVED.iter().map(|revision| revision.as_str()).collect();
     let versions = serde_json::to_vec(&versions).unwrap_or_default();
@@ -29,14 +29,14 @@ pub(crate) fn discover(inner: &Inner, view: &View, policy: &Policy, name: Option
     out.member("capabilities", capabilities(sole, view).as_bytes());
     let instructions = match sole {
         Some(facts) => facts.instructions.clone(),
-        None => joined_instructions(view),
+        None => joined_instructions(view, |server| shows(view, policy, call, server)),
     };
     if let Some(text) = instructions {
         out.member("instructions", string_literal(&text).as_bytes());
     }
     out.member("ttlMs", DISCOVER_TTL_MS.to_string().as_bytes());
     out.member("cacheScope", if policy.varies_by_caller() { b"\"private\"" } else { b"\"public\"" });
-    out.member("_meta", server_meta(inner, sole, name).as_bytes());
+    out.member("_meta", server_meta(inner, sole, call.view.as_deref()).as_bytes());
     out.finish()
 }
 
@@ -69,9 +69,18 @@ fn capabilities(sole: Option<&ServerFacts>, view: &View) -> Json {
     }
 }
 
-fn joined_instructions(view: &View) -> Option<String> {
+/// Whether the caller may see anything of a server: if not, its instructions are not for the caller either.
+fn shows(view: &View, policy: &Policy, call: &Call, server: &ServerId) -> bool {
+    !policy.varies_by_caller()
+        || ListKind::ALL.into_iter().any(|kind| {
+            let mut entries = view.section(kind).entries().iter().filter(|entry| entry.server == *server);
+            entries.any(|entry| policy.allows(&call.principal, kind, &entry.canonical))
+        })
+}
+
+fn joined_instructions(view: &View, shown: impl Fn(&ServerId) -> bool) -> Option<String> {
     let mut text = String::new();
-    for (server, facts) in view.facts() {
+    for (server, facts) in view.facts().filter(|(server, _)| shown(server)) {
         if let Some(own) = facts.instructions.as_ref().filter(|own| !own.is_empty()) {
             let part = format!("## {server}\n{own}\n\n");
             if text.len() + part.len() <= MAX_INSTRUCTIONS {

@@ -6,17 +6,17 @@ use async_stream::stream;
 use futures::StreamExt;
 use memchr::memmem;
 use spanwire_mcp::{Json, Method, Revision};
-use spanwire_model::{Call, EdgeTransport, Error, ErrorKind, Event, Outcome, Reply};
+use spanwire_model::{Call, EdgeTransport, Event, Outcome, Reply};
 use spanwire_telemetry::{CallLabels, InFlight, Span, SpanKind, error_type, names};
-use tokio::{sync::OwnedSemaphorePermit, time::Instant};
+use tokio::time::Instant;
 
-use crate::{Inner, Plan, forward, listen, plan};
+use crate::{Inner, Plan, Running, forward, listen, plan};
 
 /// Dispatches a call of an edge.
 pub(crate) fn dispatch(inner: &Arc<Inner>, call: Call) -> Reply {
     let tracer = inner.telemetry.tracer();
     let mut span =
-        tracer.start_with(SpanKind::Server, call.parent.as_ref(), || names::call_span(call.method.as_str(), None));
+        tracer.start_with(SpanKind::Server, call.parent.as_ref(), || names::call_span(span_method(&call.method), None));
     describe_call(&mut span, &call);
     let mut observed = Observed {
         inner: inner.clone(),
@@ -27,18 +27,14 @@ pub(crate) fn dispatch(inner: &Arc<Inner>, call: Call) -> Reply {
         server: None,
         elsewhere: None,
         span: Some(span),
-        _permit: None,
-        _in_flight: inner.telemetry.metrics().in_flight(),
+        running: None,
+        gauge: Some(inner.telemetry.metrics().in_flight()),
     };
     // A listen stream lives as long as its client and has bounds of its own.
     if call.method != Method::Listen {
-        match inner.in_flight.clone().try_acquire_owned() {
-            Ok(permit) => observed._permit = Some(permit),
-            Err(_) => {
-                inner.telemetry.metrics().call_rejected("overloaded");
-                let text = format!("this node has {} calls in flight", inner.config.max_in_flight);
-                return observed.ready(Err(Error::new(ErrorKind::Overloaded, text)));
-            }
+        match inner.enter() {
+            Ok(running) => observed.running = Some(running),
+            Err(error) => return observed.ready(Err(error)),
         }
     }
     let context = observed.span.as_ref().map(Span::context);
@@ -63,8 +59,9 @@ struct Observed {
     server: Option<spanwire_model::ServerId>,
     elsewhere: Option<forward::Elsewhere>,
     span: Option<Span>,
-    _permit: Option<OwnedSemaphorePermit>,
-    _in_flight: InFlight,
+    /// Given back with the outcome, not when the client has read it.
+    running: Option<Running>,
+    gauge: Option<InFlight>,
 }
 
 impl Observed {
@@ -97,6 +94,7 @@ impl Observed {
     }
 
     fn finish(&mut self, outcome: &Outcome) {
+        drop((self.running.take(), self.gauge.take()));
         let Some(mut span) = self.span.take() else { return };
         let error = match outcome {
             Ok(result) if is_tool_error(&self.method, result) => {
@@ -140,6 +138,14 @@ impl Drop for Observed {
             span.end_cancelled();
         }
     }
+}
+
+/// Longest method that names a span. A longer one is made up by the caller.
+const MAX_SPAN_METHOD: usize = 64;
+
+/// The method as it stands in the name of a span; whole in an attribute.
+pub(crate) fn span_method(method: &Method) -> &str {
+    Some(method.as_str()).filter(|name| name.len() <= MAX_SPAN_METHOD).unwrap_or(names::OTHER)
 }
 
 /// What is known of a call before it is resolved.

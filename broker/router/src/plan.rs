@@ -28,13 +28,20 @@ fn decide(inner: &Arc<Inner>, snapshot: &Snapshot, policy: &Policy, call: Call) 
     let allowed = policy.allows_view(&call.principal, view_name.as_deref());
     let view = snapshot.view(view_name.as_deref()).filter(|_| allowed);
     let view = view.ok_or_else(|| Inner::unknown("view", view_name.as_deref().unwrap_or("mcp"), None))?;
+    // Whatever an unknown method has in its params is its own.
+    if matches!(call.method, Method::Other(_)) {
+        return match view.sole_server() {
+            Some(route) => permit(policy, view, call, route, None),
+            None => Err(method_not_found(&call.method)),
+        };
+    }
     // Shares the bytes: what is read borrows from the copy while the call moves on.
     let raw = call.params.clone();
     let params = Params::read(Some(&raw)).map_err(|text| Error::new(ErrorKind::InvalidParams, text))?;
     let list =
         |kind| Ok(Plan::Ready(local::list(inner, snapshot, view, policy, &call, kind, params.cursor.as_deref())));
     match &call.method {
-        Method::Discover => Ok(Plan::Ready(Ok(local::discover(inner, view, policy, view_name.as_deref())))),
+        Method::Discover => Ok(Plan::Ready(Ok(local::discover(inner, view, policy, &call)))),
         Method::ToolsList => list(ListKind::Tools),
         Method::PromptsList => list(ListKind::Prompts),
         Method::ResourcesList => list(ListKind::Resources),
@@ -47,12 +54,9 @@ fn decide(inner: &Arc<Inner>, snapshot: &Snapshot, policy: &Policy, call: Call) 
             let filter = params.notifications.clone().ok_or_else(|| missing("notifications"))?;
             Ok(Plan::Listen(Box::new(Listen { call, filter })))
         }
-        Method::Other(_) => match view.sole_server() {
-            Some(route) => permit(policy, view, call, route, None),
-            None => Err(method_not_found(&call.method)),
-        },
         // The rest belongs to legacy sessions, which live at the edges, or is a notification.
-        Method::Initialize
+        Method::Other(_)
+        | Method::Initialize
         | Method::Ping
         | Method::ResourcesSubscribe
         | Method::ResourcesUnsubscribe
@@ -151,7 +155,7 @@ fn missing(member: &str) -> Error {
     Error::new(ErrorKind::InvalidParams, format!("params lack \"{member}\""))
 }
 
-fn method_not_found(method: &Method) -> Error {
+pub(crate) fn method_not_found(method: &Method) -> Error {
     let shown: String = method.as_str().chars().take(200).collect();
     Error::new(ErrorKind::MethodNotFound, format!("unknown method \"{shown}\""))
 }

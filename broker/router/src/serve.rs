@@ -18,6 +18,8 @@ use tokio::time::Instant;
 use crate::{
     Inner,
     forward::{self, CALL_TEMPLATE, Elsewhere, GRACE, describe_bus},
+    listen,
+    plan::method_not_found,
 };
 
 /// The method with which a node asks another one for the spans of a trace. It never leaves the backbone.
@@ -77,24 +79,29 @@ fn call_server(
         view: None,
         method: message.method,
         params: message.params.unwrap_or_else(Json::empty_object),
-        deadline: Instant::now() + budget,
+        // A budget that no clock can hold is as good as none.
+        deadline: Instant::now().checked_add(budget).unwrap_or_else(|| Instant::now() + listen::FOR_EVER),
         parent: Some(span.context()),
         client: ClientFacts::of(EdgeTransport::Backbone, Revision::CANONICAL),
     };
     let context = span.context();
-    // A node that stops waits for it. A listen stream would last for ever.
-    let running = (call.method != Method::Listen).then(|| inner.tasks.token());
     // The bus is not trusted: what another node permitted is judged here again.
     let permitted = route_of(server, &call).and_then(|route| {
-        describe_bus(&mut span, "process", "process", &route, &call);
+        describe_bus(&mut span, inner, "process", "process", &route, &call);
         span.set_text(names::SPANWIRE_PRINCIPAL, &call.principal.name);
         span.set_ms(names::SPANWIRE_BUDGET_MS, budget);
-        let name = route.own_name().map(|name| name.to_string()).unwrap_or_default();
-        inner.policy.load().authorize(call, route).map_err(|_| Inner::unknown("name", &name, None))
+        let unknown = match route.own_name() {
+            Some(name) => Inner::unknown("name", name, None),
+            None => method_not_found(&call.method),
+        };
+        // A listen stream lives as long as its client and holds up nobody.
+        let running = if call.method == Method::Listen { None } else { Some(inner.enter()?) };
+        let permitted = inner.policy.load().authorize(call, route).map_err(|_| unknown)?;
+        Ok((permitted, running))
     });
-    let mut reply = match permitted {
-        Ok(permitted) => forward::local(inner, &permitted, None, context, Elsewhere::default()),
-        Err(error) => spanwire_model::Reply::ready(Err(error)),
+    let (mut reply, running) = match permitted {
+        Ok((permitted, running)) => (forward::local(inner, &permitted, None, context, Elsewhere::default()), running),
+        Err(error) => (spanwire_model::Reply::ready(Err(error)), None),
     };
     stream! {
         let _running = running;
@@ -118,6 +125,10 @@ fn call_server(
 
 /// The route of a call that came for a server, from what it names.
 fn route_of(server: ServerId, call: &Call) -> Result<Route> {
+    // Whatever an unknown method has in its params is its own.
+    if matches!(call.method, Method::Other(_)) {
+        return Ok(Route { server, object: Object::Server, place: Place::Local, call_timeout: None });
+    }
     let params = Params::read(Some(&call.params)).map_err(|text| Error::new(ErrorKind::InvalidParams, text))?;
     let lacks = |member: &str| Error::new(ErrorKind::InvalidParams, format!("params lack \"{member}\""));
     let entry = |kind: ListKind, own: &str| Object::Entry {

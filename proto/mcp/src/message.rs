@@ -253,7 +253,7 @@ impl Message {
             }
             (None, id, None, Some(error)) => {
                 let members: ErrorMembers<'_> = serde_json::from_str(error.get())
-                    .map_err(|_| invalid("\"error\" must have an integer \"code\" and a \"message\"", None))?;
+                    .map_err(|_| invalid("\"error\" must have an integer \"code\" and a \"message\"", readable))?;
                 let data = members.data.map(|raw| Json::slice_of(body, raw));
                 let error = ErrorObject { code: members.code, message: members.message.into_owned(), data };
                 Ok(Self::Response(Response { id: id.flatten(), outcome: Err(error) }))
@@ -265,7 +265,8 @@ impl Message {
         }
     }
 
-    /// The message as one line of JSON without a newline.
+    /// The message as JSON text. What was carried unread may hold line breaks, as white space only: a transport of lines
+    /// replaces them.
     pub fn to_bytes(&self) -> Bytes {
         match self {
             Self::Request(request) => request.to_bytes(),

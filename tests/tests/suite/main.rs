@@ -6,5 +6,6 @@ mod edge;
 mod faults;
 mod federation;
 mod layers;
+mod routing;
 mod tracing;
 mod upstream;

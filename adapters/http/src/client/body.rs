@@ -179,16 +179,31 @@ fn broken_events(error: sse_stream::Error, about: &About) -> Error {
 }
 
 async fn read(response: Response, max_bytes: usize) -> Result<Bytes, Broken> {
+    let announced = response.content_length().and_then(|length| usize::try_from(length).ok()).unwrap_or(0);
+    if announced > max_bytes {
+        return Err(Broken::TooLarge);
+    }
     let mut chunks = response.bytes_stream();
-    let mut body = BytesMut::new();
+    let first = match chunks.next().await {
+        Some(first) => first.map_err(Broken::Http)?,
+        None => return Ok(Bytes::new()),
+    };
+    // Most bodies are one chunk, which is then taken as it is. The end is read all the same: only then is the connection free.
+    let mut body: Option<BytesMut> = None;
     while let Some(chunk) = chunks.next().await {
         let chunk = chunk.map_err(Broken::Http)?;
+        let body = body.get_or_insert_with(|| {
+            let mut body = BytesMut::with_capacity(announced.max(first.len() + chunk.len()));
+            body.extend_from_slice(&first);
+            body
+        });
         if body.len() + chunk.len() > max_bytes {
             return Err(Broken::TooLarge);
         }
         body.extend_from_slice(&chunk);
     }
-    Ok(body.freeze())
+    let body = body.map_or(first, BytesMut::freeze);
+    if body.len() > max_bytes { Err(Broken::TooLarge) } else { Ok(body) }
 }
 
 /// What a response that is no result says: as an error of ours, and the JSON-RPC error in its body, if there is one.

@@ -1,3 +1,5 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use std::collections::BTreeMap;
 
 use spanwire_mcp::Json;
@@ -112,6 +114,29 @@ fn named_views_choose_and_rename() {
     assert_eq!(names(view), ["a__echo", "sum", "b__echo"]);
     assert_eq!(&**view.resolve(ListKind::Tools, "sum").unwrap().own_name().unwrap(), "add");
     assert!(view.resolve(ListKind::Tools, "a__drop").is_none());
+}
+
+#[test]
+fn no_server_takes_the_name_of_another_ones_tool() {
+    // `aa` comes first and lists what `b__echo` would be called, once `echo` is no longer unique.
+    let servers = vec![
+        server("aa", "here", ServerState::Ready, &["b__echo", "echo"]),
+        server("b", "here", ServerState::Ready, &["echo"]),
+    ];
+    let view =
+        ViewConfig { name: "v".into(), servers: None, tools: None, rename: BTreeMap::new(), prefix: Prefix::Never };
+    let snapshot = Snapshot::build(&inventory(servers), &Config { views: vec![view], ..Config::default() });
+    let view = snapshot.view(Some("v")).unwrap();
+    assert_eq!(names(view), ["aa__b__echo", "aa__echo", "b__echo"]);
+    assert_eq!(view.resolve(ListKind::Tools, "b__echo").unwrap().server.as_str(), "b");
+}
+
+#[test]
+fn a_page_is_never_empty() {
+    let inventory = inventory(vec![server("a", "here", ServerState::Ready, &["1", "2"])]);
+    let snapshot = Snapshot::build(&inventory, &Config { page_size: 0, ..Config::default() });
+    let section = snapshot.view(None).unwrap().section(ListKind::Tools);
+    assert_eq!(section.page(None, snapshot.page_size, |_| true).unwrap().entries.len(), 1);
 }
 
 #[test]

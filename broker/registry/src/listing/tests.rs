@@ -1,3 +1,5 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use std::sync::Mutex;
 
 use async_trait::async_trait;
@@ -6,8 +8,10 @@ use spanwire_model::{Outcome, Reply};
 
 use super::*;
 
+type Answers = Box<dyn FnMut(Option<String>) -> Option<Outcome> + Send>;
+
 /// A server that answers by a function of the cursor.
-struct Scripted(Mutex<Box<dyn FnMut(Option<String>) -> Option<Outcome> + Send>>);
+struct Scripted(Mutex<Answers>);
 
 #[async_trait]
 impl Upstream for Scripted {

@@ -1,3 +1,5 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use bytes::Bytes;
 use proptest::prelude::*;
 
@@ -67,6 +69,17 @@ fn the_id_of_a_bad_request_is_kept_when_it_can_be_read() {
         error.to_response().to_bytes(),
         r#"{"jsonrpc":"2.0","id":"x","error":{"code":-32600,"message":"\"params\" must be an object"}}"#
     );
+}
+
+#[test]
+fn a_response_with_a_bad_error_still_says_whose_it_is() {
+    for text in [
+        r#"{"jsonrpc":"2.0","id":7,"error":{"code":"x","message":"m"}}"#,
+        r#"{"jsonrpc":"2.0","id":7,"error":"no"}"#,
+        r#"{"jsonrpc":"2.0","id":7,"error":{"message":"m"}}"#,
+    ] {
+        assert_eq!(parse(text).unwrap_err().id, Some(RequestId::Number(7)), "{text}");
+    }
 }
 
 #[test]

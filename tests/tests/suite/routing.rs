@@ -1,0 +1,12 @@
+//! Registry and router in one process: nodes over one memory backbone, servers that answer by script. No child process, no socket.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod access;
+mod calls;
+mod listen;
+mod peers;
+mod script;
+mod servers;
+mod spans;
+mod world;
