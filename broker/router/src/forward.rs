@@ -294,7 +294,7 @@ fn bus_request(call: &Call, route: &Route, budget: Duration, trace: TraceContext
         server: Some(route.server.clone()),
         method: call.method.as_str().into(),
         name: route.own_name().cloned(),
-        budget: budget + GRACE,
+        budget: budget.saturating_add(GRACE),
         trace: Some(trace),
         payload: request.to_bytes(),
     }

@@ -46,13 +46,11 @@ async fn ask(inner: &Inner, node: &NodeId, trace_id: u128) -> Result<Vec<SpanRec
     };
     let mut frames = inner.backbone.request(Address::Node(node.clone()), request);
     while let Some(frame) = frames.next().await {
-        if let Frame::End { payload, .. } = frame? {
-            if let Message::Response(response) = Message::parse_single(&payload, &Limits::default())? {
-                let spans = response.outcome.map_err(Error::from_bus_object)?;
-                return spans
-                    .read()
-                    .map_err(|error| Error::new(spanwire_model::ErrorKind::BadServer, error.to_string()));
-            }
+        if let Frame::End { payload, .. } = frame?
+            && let Message::Response(response) = Message::parse_single(&payload, &Limits::default())?
+        {
+            let spans = response.outcome.map_err(Error::from_bus_object)?;
+            return spans.read().map_err(|error| Error::new(spanwire_model::ErrorKind::BadServer, error.to_string()));
         }
     }
     Ok(Vec::new())
