@@ -47,7 +47,7 @@ async fn trace(collector: &Collector, parent: &Parent, count: usize) -> Vec<Rece
     spans
 }
 
-fn one<'a>(spans: &'a [Received], kind: SpanKind) -> &'a Received {
+fn one(spans: &[Received], kind: SpanKind) -> &Received {
     let mut found = spans.iter().filter(|span| span.kind() == kind);
     let span = found.next().unwrap_or_else(|| panic!("no {kind:?} span"));
     assert!(found.next().is_none(), "two {kind:?} spans");
