@@ -14,10 +14,6 @@ mod output;
 mod suggest;
 mod waterfall;
 
-/// Gives memory back after large messages, and costs less per call than the system's (tests/bench.sh).
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     // The guard of a child process comes before everything else: it must be small and start fast.
     let mut args = std::env::args_os().skip(1);
