@@ -14,8 +14,8 @@ use futures::StreamExt;
 use spanwire_catalog::expose_uris;
 use spanwire_mcp::{Limits, Message, Method, Notification, Request, RequestId};
 use spanwire_model::{
-    Address, BusReply, BusRequest, Call, Error, ErrorKind, Event, Frame, Outcome, Place, Reply, Result, Route, ServerId,
-    TraceContext, UpstreamCall,
+    Address, BusReply, BusRequest, Call, Error, ErrorKind, Event, Frame, Outcome, Place, Reply, Result, Route,
+    ServerId, TraceContext, UpstreamCall,
 };
 use spanwire_policy::Permitted;
 use spanwire_registry::{Attached, Slot};

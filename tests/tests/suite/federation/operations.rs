@@ -128,7 +128,10 @@ fn filesystem(files: &Path) -> Vec<Value> {
         call("list_allowed_directories", json!({})),
         // The folder is shared by all clients: what is written is what was there.
         call("write_file", json!({ "path": path("hello.txt"), "content": "hello from a file\n" })),
-        call("edit_file", json!({ "path": path("notes/rome.txt"), "dryRun": true, "edits": [{ "oldText": "here", "newText": "there" }] })),
+        call(
+            "edit_file",
+            json!({ "path": path("notes/rome.txt"), "dryRun": true, "edits": [{ "oldText": "here", "newText": "there" }] }),
+        ),
     ]
 }
 

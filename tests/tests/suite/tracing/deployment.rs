@@ -49,7 +49,8 @@ impl Deployment {
         let (nats, collector) = (NatsServer::start().await.unwrap(), Collector::start().await.unwrap());
         let headers = HeaderServer::start().await;
         let common = format!("[nats]\nurl = \"{}\"\n{}", nats.url(), collector.grpc_config());
-        let servers = script(&peers) + &format!("call_timeout_ms = {hang_ms}\n") + &http_config("headers", &headers.url);
+        let servers =
+            script(&peers) + &format!("call_timeout_ms = {hang_ms}\n") + &http_config("headers", &headers.url);
         let a_config = common.clone() + &servers;
         let (a, b) = tokio::join!(Node::start_as("a", &a_config), Node::start_as("b", &common));
         let (a, b) = (a.unwrap(), b.unwrap());

@@ -47,7 +47,7 @@ async fn trace(collector: &Collector, parent: &Parent, count: usize) -> Vec<Rece
     spans
 }
 
-fn one<'a>(spans: &'a [Received], kind: SpanKind) -> &'a Received {
+fn one(spans: &[Received], kind: SpanKind) -> &Received {
     let mut found = spans.iter().filter(|span| span.kind() == kind);
     let span = found.next().unwrap_or_else(|| panic!("no {kind:?} span"));
     assert!(found.next().is_none(), "two {kind:?} spans");
@@ -79,19 +79,25 @@ async fn a_remote_call(deployment: &Deployment) -> Vec<Received> {
     let consumer = one(&spans, SpanKind::Consumer);
     let client = one(&spans, SpanKind::Client);
     let call = server.attribute("spanwire.call_id").unwrap();
-    check(server, "tools/call script__echo", "b", parent.span_id, &[
-        ("mcp.method.name", "tools/call"),
-        ("mcp.protocol.version", "2026-07-28"),
-        ("gen_ai.operation.name", "execute_tool"),
-        ("gen_ai.tool.name", "script__echo"),
-        ("jsonrpc.request.id", "1"),
-        ("network.transport", "tcp"),
-        ("client.address", "127.0.0.1"),
-        ("spanwire.edge", "http"),
-        ("spanwire.era", "modern"),
-        ("spanwire.principal", "anonymous"),
-        ("spanwire.server", "script"),
-    ]);
+    check(
+        server,
+        "tools/call script__echo",
+        "b",
+        parent.span_id,
+        &[
+            ("mcp.method.name", "tools/call"),
+            ("mcp.protocol.version", "2026-07-28"),
+            ("gen_ai.operation.name", "execute_tool"),
+            ("gen_ai.tool.name", "script__echo"),
+            ("jsonrpc.request.id", "1"),
+            ("network.transport", "tcp"),
+            ("client.address", "127.0.0.1"),
+            ("spanwire.edge", "http"),
+            ("spanwire.era", "modern"),
+            ("spanwire.principal", "anonymous"),
+            ("spanwire.server", "script"),
+        ],
+    );
     check(route, "route", "b", &server.span_id(), &[("spanwire.route", "backbone"), ("spanwire.server", "script")]);
     let bus = [
         ("messaging.system", "nats"),
@@ -101,25 +107,37 @@ async fn a_remote_call(deployment: &Deployment) -> Vec<Received> {
         ("spanwire.server", "script"),
     ];
     check(producer, &format!("publish {CALL_TEMPLATE}"), "b", &route.span_id(), &bus);
-    check(producer, &producer.span.name, "b", &route.span_id(), &[
-        ("messaging.operation.name", "publish"),
-        ("messaging.operation.type", "send"),
-    ]);
+    check(
+        producer,
+        &producer.span.name,
+        "b",
+        &route.span_id(),
+        &[("messaging.operation.name", "publish"), ("messaging.operation.type", "send")],
+    );
     check(consumer, &format!("process {CALL_TEMPLATE}"), "a", &producer.span_id(), &bus);
-    check(consumer, &consumer.span.name, "a", &producer.span_id(), &[
-        ("messaging.operation.name", "process"),
-        ("messaging.operation.type", "process"),
-    ]);
+    check(
+        consumer,
+        &consumer.span.name,
+        "a",
+        &producer.span_id(),
+        &[("messaging.operation.name", "process"), ("messaging.operation.type", "process")],
+    );
     let links: Vec<&[u8]> = consumer.span.links.iter().map(|link| &*link.span_id).collect();
     assert_eq!(links, [&*producer.span.span_id], "{}", consumer.describe());
-    check(client, "tools/call echo", "a", &consumer.span_id(), &[
-        ("mcp.method.name", "tools/call"),
-        ("mcp.protocol.version", "2025-11-25"),
-        ("gen_ai.tool.name", "echo"),
-        ("network.transport", "pipe"),
-        ("spanwire.era", "legacy"),
-        ("spanwire.server", "script"),
-    ]);
+    check(
+        client,
+        "tools/call echo",
+        "a",
+        &consumer.span_id(),
+        &[
+            ("mcp.method.name", "tools/call"),
+            ("mcp.protocol.version", "2025-11-25"),
+            ("gen_ai.tool.name", "echo"),
+            ("network.transport", "pipe"),
+            ("spanwire.era", "legacy"),
+            ("spanwire.server", "script"),
+        ],
+    );
     the_parts_fit_into_the_whole(server, producer, client);
     let expected = format!("00-{}-{}-01", parent.trace_id, client.span_id());
     assert_eq!(echoed_meta(&answer)["traceparent"], expected, "{answer}");

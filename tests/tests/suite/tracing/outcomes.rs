@@ -12,7 +12,7 @@ use super::deployment::{Deployment, Parent};
 /// How long `script__hang` may take.
 const HANG_MS: u64 = 400;
 
-fn of_kind<'a>(spans: &'a [Received], kind: SpanKind) -> &'a Received {
+fn of_kind(spans: &[Received], kind: SpanKind) -> &Received {
     spans.iter().find(|span| span.kind() == kind).unwrap_or_else(|| panic!("no {kind:?} span"))
 }
 
