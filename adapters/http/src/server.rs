@@ -99,7 +99,7 @@ async fn handle(edge: Arc<Edge>, view: Option<Arc<str>>, request: Request) -> Re
         gate::accept(&parts.headers, &[gate::SSE])?;
     }
     let principal = gate::authenticate(&*edge.auth, &parts.headers)?;
-    if let Some(view) = view.as_deref().filter(|view| !edge.dispatch.has_view(view)) {
+    if let Some(view) = view.as_deref().filter(|view| !edge.dispatch.has_view(&principal, view)) {
         let error = Error::new(ErrorKind::InvalidRequest, format!("unknown view \"{}\"", gate::excerpt(view)));
         return Err(Refusal::new(StatusCode::NOT_FOUND, error));
     }

@@ -124,7 +124,7 @@ impl Dispatch for Tools {
         }
     }
 
-    fn has_view(&self, view: &str) -> bool {
+    fn has_view(&self, _: &spanwire_model::Principal, view: &str) -> bool {
         view == "team"
     }
 }

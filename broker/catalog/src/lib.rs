@@ -2,7 +2,7 @@
 //!
 //! Pure: an [`Inventory`](spanwire_model::Inventory) and a [`Config`] go in, a [`Snapshot`] comes out. Calls are resolved
 //! against it without a lock or an await. Naming is a function of configuration only: an exposed name never changes because
-//! another server joined (DESIGN §5).
+//! another server joined (broker/ARCHITECTURE.md).
 
 mod expose;
 mod name;

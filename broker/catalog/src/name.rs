@@ -1,4 +1,4 @@
-//! Names as clients see them (DESIGN §5).
+//! Names as clients see them (broker/ARCHITECTURE.md).
 
 use spanwire_model::{ListKind, ServerId};
 

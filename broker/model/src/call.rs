@@ -73,6 +73,6 @@ pub trait Dispatch: Send + Sync + 'static {
     /// Takes a call.
     fn dispatch(&self, call: Call) -> Reply;
 
-    /// True when a view of this name exists.
-    fn has_view(&self, view: &str) -> bool;
+    /// True when a view of this name exists and the principal may enter it: one that it may not is as unknown as one that is not.
+    fn has_view(&self, principal: &Principal, view: &str) -> bool;
 }

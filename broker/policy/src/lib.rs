@@ -2,7 +2,7 @@
 //!
 //! Two decisions live here and nowhere else: a bearer token becomes a [`Principal`], and a call with its route becomes a
 //! [`Permitted`]. Only this crate can make a `Permitted`, and only a `Permitted` can be forwarded, so a call that skipped
-//! authorisation does not compile (DESIGN §2.5).
+//! authorisation does not compile (broker/ARCHITECTURE.md).
 
 mod permitted;
 mod rules;

@@ -18,8 +18,8 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use arc_swap::ArcSwap;
 use spanwire_catalog::Snapshot;
 use spanwire_model::{
-    Backbone, Call, Dispatch, Error, ErrorKind, Inventory, NodeId, Outcome, Reply, Result, ServeGuard, ServeOn,
-    ServerId,
+    Backbone, Call, Dispatch, Error, ErrorKind, Inventory, NodeId, Outcome, Principal, Reply, Result, ServeGuard,
+    ServeOn, ServerId,
 };
 use spanwire_policy::Policy;
 use spanwire_registry::Handle as Registry;
@@ -233,8 +233,8 @@ impl Dispatch for Router {
         observe::dispatch(&self.0, call)
     }
 
-    fn has_view(&self, view: &str) -> bool {
-        self.0.catalog.load().view(Some(view)).is_some()
+    fn has_view(&self, principal: &Principal, view: &str) -> bool {
+        self.0.catalog.load().view(Some(view)).is_some() && self.0.policy.load().allows_view(principal, Some(view))
     }
 }
 

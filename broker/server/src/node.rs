@@ -48,7 +48,7 @@ pub(crate) async fn start(config: Config) -> anyhow::Result<RunningNode> {
     let grpc = bind(config.listen.grpc, "grpc").await?;
     let (http_addr, grpc_addr) = (http.local_addr()?, grpc.local_addr()?);
 
-    let telemetry = build::telemetry(&config, &node)?;
+    let (telemetry, otlp_endpoint) = build::telemetry(&config, &node)?;
     let data = files::data_dir(&config)?;
     let token = files::operator_token(&data)?;
     let store = files::store(&data)?;
@@ -80,7 +80,7 @@ pub(crate) async fn start(config: Config) -> anyhow::Result<RunningNode> {
         node,
         started: std::time::Instant::now(),
         listeners: [("http", http_addr), ("grpc", grpc_addr)],
-        otlp_endpoint: config.telemetry.otlp_endpoint.clone(),
+        otlp_endpoint,
         registry: registry.clone(),
         router: router.clone(),
         backbone: backbone.clone(),

@@ -89,13 +89,6 @@ impl Config {
                 found.add(&key, format!("\"{}\" has the token of another principal", principal.name));
             }
             check_principal(&key, principal, found);
-            for view in &principal.views {
-                if !self.views.contains_key(view) && !self.servers.keys().any(|id| id.as_str() == view) {
-                    let known = self.views.keys().map(String::as_str).chain(self.servers.keys().map(|id| id.as_str()));
-                    let hint = crate::suggest::did_you_mean(view, known);
-                    found.add(format!("{key}.views"), format!("there is no view \"{view}\"{hint}"));
-                }
-            }
         }
     }
 

@@ -49,7 +49,7 @@ pub(crate) struct Limits {
     /// Largest request or response body, in bytes.
     #[schemars(range(min = 1))]
     pub(crate) max_body_bytes: usize,
-    /// Longest that one call may take, in milliseconds. A server's own `call_timeout_ms` goes before it.
+    /// Longest that one call may take, in milliseconds. A server's own `call_timeout_ms` can only shorten it.
     #[schemars(range(min = 1))]
     pub(crate) call_timeout_ms: u64,
     /// Calls that one server may have in flight; further ones wait. A server's own `max_in_flight` goes before it.
@@ -181,7 +181,8 @@ pub(crate) struct Telemetry {
     pub(crate) log_format: LogFormat,
     /// What is logged: `warn`, `info`, `debug`, or per module as in `info,spanwire_router=debug`.
     pub(crate) log_filter: String,
-    /// Traces that are kept in memory for `spanwire trace`. 0 keeps none.
+    /// Traces that are kept in memory for `spanwire trace`.
+    #[schemars(range(min = 1))]
     pub(crate) ring_traces: usize,
 }
 

@@ -32,7 +32,7 @@ pub(crate) struct ServerTable {
     /// Calls that it may have in flight; further ones wait. Default: `limits.max_in_flight_per_server`.
     #[schemars(range(min = 1))]
     pub(crate) max_in_flight: Option<usize>,
-    /// Longest that one call may take, in milliseconds. Default: `limits.call_timeout_ms`.
+    /// Longest that one call may take, in milliseconds, where that is less than `limits.call_timeout_ms`.
     #[schemars(range(min = 1))]
     pub(crate) call_timeout_ms: Option<u64>,
     /// `false` keeps the server in the file without starting it.

@@ -1,6 +1,6 @@
 //! Each room's configuration, from the one of the node.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{io::IsTerminal, net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use spanwire_backbone::{
@@ -13,12 +13,13 @@ use spanwire_policy::{Policy, PrincipalConfig, TokenDigest};
 use spanwire_telemetry::{OtlpConfig, Telemetry};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Config, OtlpProtocol, Prefix, Secret, StaleEntries, from_environment, interpolate};
+use crate::config::{Config, LogFormat, OtlpProtocol, Prefix, Secret, StaleEntries, from_environment, interpolate};
 
 /// Version of this software.
 pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-pub(super) fn telemetry(config: &Config, node: &NodeId) -> anyhow::Result<Telemetry> {
+/// Telemetry, and where it is exported to.
+pub(super) fn telemetry(config: &Config, node: &NodeId) -> anyhow::Result<(Telemetry, Option<String>)> {
     let section = &config.telemetry;
     let otlp = match &section.otlp_endpoint {
         Some(endpoint) => {
@@ -31,13 +32,22 @@ pub(super) fn telemetry(config: &Config, node: &NodeId) -> anyhow::Result<Teleme
         }
         None => OtlpConfig::from_env()?,
     };
+    let endpoint = otlp.as_ref().map(|otlp| otlp.endpoint.clone());
     let settings = spanwire_telemetry::Config {
         sample_ratio: section.sample_ratio,
         ring_traces: section.ring_traces,
         otlp,
         ..spanwire_telemetry::Config::new(node.clone())
     };
-    Ok(Telemetry::start(settings)?)
+    let telemetry = Telemetry::start(settings)?;
+    let format = match section.log_format {
+        LogFormat::Text => spanwire_telemetry::LogFormat::Text,
+        LogFormat::Json => spanwire_telemetry::LogFormat::Json,
+        LogFormat::Auto if std::io::stderr().is_terminal() => spanwire_telemetry::LogFormat::Text,
+        LogFormat::Auto => spanwire_telemetry::LogFormat::Json,
+    };
+    spanwire_telemetry::init_logging(format, &section.log_filter, Some(&telemetry));
+    Ok((telemetry, endpoint))
 }
 
 pub(super) async fn backbone(config: &Config, node: &NodeId) -> anyhow::Result<Arc<dyn Backbone>> {

@@ -111,8 +111,10 @@ proptest! {
         let at = cut.min(text.len() - 1);
         if insert { text.insert(at, byte) } else { text[at] = byte }
         if let Ok(Parsed::Single(message)) = Message::parse(&Bytes::from(text), &Limits::default(), false) {
-            let again = Message::parse_single(&message.to_bytes(), &Limits::default());
-            prop_assert_eq!(again, Ok(message));
+            // Line breaks between tokens become spaces, once; everything else stays.
+            let line = message.to_bytes();
+            let again = Message::parse_single(&line, &Limits::default());
+            prop_assert_eq!(again.map(|again| again.to_bytes()), Ok(line));
         }
     }
 }

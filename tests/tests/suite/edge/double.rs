@@ -129,7 +129,7 @@ impl Dispatch for Double {
         }
     }
 
-    fn has_view(&self, view: &str) -> bool {
+    fn has_view(&self, _: &spanwire_model::Principal, view: &str) -> bool {
         view == "work"
     }
 }
