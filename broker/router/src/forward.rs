@@ -15,7 +15,7 @@ use spanwire_catalog::expose_uris;
 use spanwire_mcp::{Limits, Message, Method, Notification, Request, RequestId};
 use spanwire_model::{
     Address, BusReply, BusRequest, Call, Error, ErrorKind, Event, Frame, Outcome, Place, Reply, Result, Route,
-    TraceContext, UpstreamCall,
+    ServerId, TraceContext, UpstreamCall,
 };
 use spanwire_policy::Permitted;
 use spanwire_registry::{Attached, Slot};
@@ -88,14 +88,24 @@ pub(crate) fn forward(inner: &Arc<Inner>, forward: Forward) -> Reply {
                         span.fail(error);
                     }
                     span.end();
-                    let exposed = outcome.map(|result| if rewrite_uris { expose_uris(&method, &server, &result) } else { result });
-                    yield Event::Done(exposed);
+                    yield Event::Done(if rewrite_uris { expose(&method, &server, outcome) } else { outcome });
                     return;
                 }
                 event => yield event,
             }
         }
     })
+}
+
+/// An outcome with the server's own URIs as this node exposes them, also the one of a resource that is not there.
+fn expose(method: &Method, server: &ServerId, outcome: Outcome) -> Outcome {
+    match outcome {
+        Ok(result) => Ok(expose_uris(method, server, &result)),
+        Err(mut error) => {
+            error.data = error.data.map(|data| expose_uris(&Method::ResourceUpdated, server, &data));
+            Err(error)
+        }
+    }
 }
 
 pub(crate) fn not_connected(route: &Route) -> Error {

@@ -33,8 +33,15 @@ const LISTS: [(Method, &[ListKind]); 3] = [
     (Method::ResourcesListChanged, &[ListKind::Resources, ListKind::Templates]),
 ];
 
+/// Longest that a client waits for the servers of its resources to begin; those that take longer are not waited for.
+const BEGIN_WITHIN: Duration = Duration::from_secs(5);
+
+/// Updates kept until the client has been told that the stream began.
+const MAX_EARLY: usize = 1024;
+
 /// What a resource's own stream said.
 enum Heard {
+    Begun,
     Updated(Notification),
     Ended { uri: String, again: bool },
 }
@@ -55,10 +62,16 @@ pub(crate) fn listen(inner: &Arc<Inner>, listen: Listen) -> Reply {
         let mut snapshots = inner.snapshots.subscribe();
         let mut prints = fingerprints(&inner, &call);
         filter.resource_subscriptions.retain(|uri| subscription(&inner, &call, uri).is_ok());
-        yield Event::Notification(acknowledged(&filter));
         let mut resources = Resources::default();
-        let mut retry = None;
         resources.open(&inner, &call, &filter);
+        // What changes from here on is heard: the servers listen before the client is told so.
+        let early = resources.begun().await;
+        yield Event::Notification(acknowledged(&filter));
+        for notification in early {
+            yield Event::Notification(notification);
+        }
+        // A stream that ended meanwhile is opened again.
+        let mut retry = (resources.open.len() < filter.resource_subscriptions.len()).then(|| Instant::now() + OPEN_AGAIN);
         loop {
             tokio::select! {
                 () = inner.shutdown.cancelled() => {
@@ -83,6 +96,7 @@ pub(crate) fn listen(inner: &Arc<Inner>, listen: Listen) -> Reply {
                     resources.open(&inner, &call, &filter);
                 }
                 Some(heard) = resources.streams.next(), if !resources.streams.is_empty() => match heard {
+                    Heard::Begun => {}
                     Heard::Updated(notification) => yield Event::Notification(notification),
                     // Its server went away, mostly; it is opened again when the catalog says that the server is back.
                     Heard::Ended { uri, again } => {
@@ -135,6 +149,7 @@ impl Resources {
                                     yield Heard::Updated(Notification { method: Method::ResourceUpdated, params: Some(params) });
                                 }
                             }
+                            Event::Notification(Notification { method: Method::SubscriptionAcknowledged, .. }) => yield Heard::Begun,
                             Event::Notification(_) | Event::Progress(_) => {}
                             Event::Done(outcome) => {
                                 if let Err(error) = outcome {
@@ -149,6 +164,30 @@ impl Resources {
                 .boxed(),
             );
         }
+    }
+}
+
+impl Resources {
+    /// Waits until every stream has begun or ended; what was heard meanwhile.
+    async fn begun(&mut self) -> Vec<Notification> {
+        let mut missing = self.open.len();
+        let mut early: Vec<Notification> = Vec::new();
+        let deadline = Instant::now() + BEGIN_WITHIN;
+        while missing > 0 {
+            match tokio::time::timeout_at(deadline, self.streams.next()).await {
+                Ok(Some(Heard::Begun)) => missing -= 1,
+                Ok(Some(Heard::Ended { uri, .. })) => {
+                    self.open.remove(&uri);
+                    missing -= 1;
+                }
+                // The same resource twice says no more than once.
+                Ok(Some(Heard::Updated(notification))) if early.contains(&notification) => {}
+                Ok(Some(Heard::Updated(notification))) if early.len() < MAX_EARLY => early.push(notification),
+                Ok(Some(Heard::Updated(_))) => {}
+                Ok(None) | Err(_) => break,
+            }
+        }
+        early
     }
 }
 

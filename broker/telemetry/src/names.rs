@@ -112,7 +112,7 @@ names! {
     SPANWIRE_PRINCIPAL = "spanwire.principal";
     /// UUID of the call, the same on every node.
     SPANWIRE_CALL_ID = "spanwire.call_id";
-    /// How the call was carried: `local`, `remote`, or `nowhere` when no node has the server.
+    /// How the call was carried: `local`, `backbone`, or `nowhere` when no node has the server.
     SPANWIRE_ROUTE = "spanwire.route";
     /// How the client is connected: `http`, `stdio`, `grpc`.
     SPANWIRE_EDGE = "spanwire.edge";

@@ -8,7 +8,7 @@ use std::{
 
 use spanwire_mcp::{Json, Method, Notification, SubscriptionFilter, string_literal};
 use spanwire_model::{Event, Reply, ServerFacts};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{calls::Calls, line::Line};
@@ -17,6 +17,8 @@ use super::{calls::Calls, line::Line};
 const MAX_RESOURCES: usize = 1024;
 /// How long the server may take to subscribe to one resource.
 const SUBSCRIBE_WITHIN: Duration = Duration::from_secs(30);
+/// How long a listener waits for that before it is told that it listens.
+const ACKNOWLEDGE_WITHIN: Duration = Duration::from_secs(5);
 
 /// The listeners of one connection, and what the server is subscribed to for them.
 ///
@@ -26,6 +28,8 @@ pub(super) struct Listeners {
     calls: Arc<Calls>,
     state: Mutex<State>,
     wake: Notify,
+    /// Told whenever the server has answered.
+    answered: watch::Sender<()>,
 }
 
 #[derive(Debug, Default)]
@@ -38,6 +42,8 @@ struct State {
 struct Watched {
     listeners: usize,
     on_server: bool,
+    /// The server has answered to what `on_server` says.
+    answered: bool,
 }
 
 /// Leaves when the reply is dropped.
@@ -53,7 +59,7 @@ impl Drop for Leave {
 }
 
 impl Listeners {
-    /// Listens. The acknowledgement comes at once; what follows is what the server says until the reply is dropped.
+    /// Listens. The acknowledgement comes when the server has subscribed; what follows is what the server says until the reply is dropped.
     pub(super) fn listen(self: &Arc<Self>, id: i64, wanted: SubscriptionFilter, facts: &ServerFacts) -> Reply {
         let listeners = self.clone();
         let filter = honoured(wanted, facts);
@@ -68,6 +74,7 @@ impl Listeners {
             let acknowledged = acknowledgement(&filter);
             listeners.enter(id, filter);
             let _leave = Leave { listeners: listeners.clone(), id };
+            listeners.subscribed(id).await;
             yield Event::Notification(acknowledged);
             loop {
                 let event = inbox.next().await;
@@ -78,6 +85,26 @@ impl Listeners {
                 }
             }
         })
+    }
+
+    /// Waits until the server has answered for each resource of a listener, or took too long.
+    async fn subscribed(&self, id: i64) {
+        let mut answered = self.answered.subscribe();
+        let done = async {
+            while !self.is_answered(id) {
+                if answered.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        // A server that takes longer may still tell, later.
+        let _ = tokio::time::timeout(ACKNOWLEDGE_WITHIN, done).await;
+    }
+
+    fn is_answered(&self, id: i64) -> bool {
+        let state = self.lock();
+        let Some(filter) = state.filters.get(&id) else { return true };
+        filter.resource_subscriptions.iter().all(|uri| state.resources.get(uri).is_none_or(|watched| watched.answered))
     }
 
     /// Hands a notification of the server to the listeners that want it.
@@ -108,6 +135,7 @@ impl Listeners {
     pub(super) fn forgotten(&self) {
         for watched in self.lock().resources.values_mut() {
             watched.on_server = false;
+            watched.answered = false;
         }
         self.wake.notify_one();
     }
@@ -141,6 +169,10 @@ impl Listeners {
                 Ok(Err(error)) => tracing::warn!(server = %line.server, %method, %error, "subscription failed"),
                 Err(_) => tracing::warn!(server = %line.server, %method, "subscription timed out"),
             }
+            if let Some(watched) = self.lock().resources.get_mut(&uri).filter(|watched| watched.on_server) {
+                watched.answered = true;
+            }
+            self.answered.send_replace(());
         }
     }
 

@@ -3,9 +3,11 @@
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use spanwire_rpc::v1::ServerState;
 use spanwire_tests::{
-    node::{Caller, Messages},
-    peers::{Sdk, Via, call},
+    nats::NatsServer,
+    node::{Caller, Messages, Node},
+    peers::{Peers, Sdk, Via, call},
 };
 
 use super::deployment::{Deployment, Topology};
@@ -29,6 +31,39 @@ async fn until(messages: &mut Messages, method: &str) -> Value {
             return message;
         }
     }
+}
+
+/// A legacy server that takes its time to subscribe, and counts its subscriptions.
+const SLOW_TO_SUBSCRIBE: &str = r#"
+    global watched
+    if "id" not in message: return
+    if method == "initialize":
+        watched = []
+        return hello(tools={}, resources={"subscribe": True})
+    if method == "tools/list": return reply({"tools": [tool("watched")]})
+    if method == "resources/list": return reply({"resources": [{"uri": "slow://one", "name": "one"}]})
+    if method == "resources/templates/list": return reply({"resourceTemplates": []})
+    if method == "resources/subscribe":
+        time.sleep(0.3)
+        watched.append(params["uri"])
+        return reply({})
+    if method == "tools/call": return reply({"content": [{"type": "text", "text": json.dumps(watched)}]})
+    fail(-32601, "no such method")
+"#;
+
+/// The client listens at one node, and the server is asked through the other.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subscription_is_acknowledged_when_the_server_has_it() {
+    let nats = NatsServer::start().await.unwrap();
+    let bus = format!("[nats]\nurl = \"{}\"\n", nats.url());
+    let config = bus.clone() + &Peers::find().unwrap().script_server(SLOW_TO_SUBSCRIBE).config("slow");
+    let (a, b) = tokio::join!(Node::start_as("a", &bus), Node::start_as("b", &config));
+    let (a, b) = (a.unwrap(), b.unwrap());
+    a.wait_servers(&["slow"], ServerState::Ready).await.unwrap();
+    let caller = Caller::new(a.mcp_url(""));
+    let _messages = listen(&caller, json!({ "resourceSubscriptions": ["slow+slow://one"] })).await;
+    let answer = Caller::new(b.mcp_url("")).call("slow__watched", json!({})).await.unwrap();
+    assert_eq!(answer["result"]["content"][0]["text"], "[\"slow://one\"]", "{answer}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,6 @@
 //! Where an answer through the broker may differ from the direct one, and the comparison of the rest, field by field.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use spanwire_tests::peers::Sdk;
 
 /// `_meta` of a result in the modern era: which server answered (2026-07-28, basic).
@@ -9,6 +9,10 @@ const SERVER_INFO: &str = "io.modelcontextprotocol/serverInfo";
 const ADDED_FOR_OLD_SERVERS: [&str; 3] = ["resultType", "ttlMs", "cacheScope"];
 /// What an npm server writes before the message of an error on the wire; the modern TypeScript client takes it off.
 const ERROR_PREFIX: &str = "MCP error -32602: ";
+
+/// A resource that is not there: until 2025-11-25, and since.
+const RESOURCE_NOT_FOUND: i64 = -32002;
+const INVALID_PARAMS: i64 = -32602;
 
 /// Who asked, and how.
 #[derive(Debug, Clone, Copy)]
@@ -33,12 +37,16 @@ impl Comparison {
         }
         if self.crosses_eras && self.sdk == Sdk::TypeScriptModern {
             // The client drops a member of tools that 2026-07-28 no longer has.
-            for tool in outcome["ok"].get_mut("tools").and_then(Value::as_array_mut).into_iter().flatten() {
+            for tool in outcome.pointer_mut("/ok/tools").and_then(Value::as_array_mut).into_iter().flatten() {
                 tool.as_object_mut().unwrap().remove("execution");
             }
-            if let Some(Value::String(text)) = outcome.get_mut("error").and_then(|error| error.get_mut("message")) {
+            if let Some(Value::String(text)) = outcome.pointer_mut("/error/message") {
                 *text = text.replacen(ERROR_PREFIX, "", 1);
             }
+        }
+        if self.sdk.era() == "legacy" && outcome.pointer("/error/code") == Some(&json!(RESOURCE_NOT_FOUND)) {
+            // What rmcp says to legacy clients only; the broker asks it as a modern one.
+            outcome["error"]["code"] = json!(INVALID_PARAMS);
         }
         outcome
     }
@@ -58,6 +66,11 @@ impl Comparison {
             capabilities.remove("tasks");
             // The log level of a legacy session is kept by the broker, whatever the server can do.
             capabilities.remove("logging");
+            // The broker finds changes by itself and announces them; legacy clients may subscribe to any resource.
+            for offered in capabilities.values_mut().filter_map(Value::as_object_mut) {
+                offered.remove("listChanged");
+                offered.remove("subscribe");
+            }
         }
         server
     }
@@ -81,7 +94,8 @@ pub(super) fn own_part(outcome: &Value, server: &str) -> Value {
         ("resourceTemplates", "uriTemplate", "+"),
     ] {
         let prefix = format!("{server}{separator}");
-        let Some(entries) = outcome["ok"].get_mut(list).and_then(Value::as_array_mut) else { continue };
+        let entries = outcome.pointer_mut(&format!("/ok/{list}"));
+        let Some(entries) = entries.and_then(Value::as_array_mut) else { continue };
         entries.retain(|entry| entry[key].as_str().unwrap().starts_with(&prefix));
         if key == "name" {
             for entry in entries {

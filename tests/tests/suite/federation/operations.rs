@@ -126,8 +126,12 @@ fn filesystem(files: &Path) -> Vec<Value> {
         call("directory_tree", json!({ "path": path("") })),
         call("search_files", json!({ "path": path(""), "pattern": "*.txt" })),
         call("list_allowed_directories", json!({})),
-        call("write_file", json!({ "path": path("new.txt"), "content": "new" })),
-        call("edit_file", json!({ "path": path("new.txt"), "edits": [{ "oldText": "new", "newText": "newer" }] })),
+        // The folder is shared by all clients: what is written is what was there.
+        call("write_file", json!({ "path": path("hello.txt"), "content": "hello from a file\n" })),
+        call(
+            "edit_file",
+            json!({ "path": path("notes/rome.txt"), "dryRun": true, "edits": [{ "oldText": "here", "newText": "there" }] }),
+        ),
     ]
 }
 

@@ -98,7 +98,7 @@ async fn a_remote_call(deployment: &Deployment) -> Vec<Received> {
             ("spanwire.server", "script"),
         ],
     );
-    check(route, "route", "b", &server.span_id(), &[("spanwire.route", "remote"), ("spanwire.server", "script")]);
+    check(route, "route", "b", &server.span_id(), &[("spanwire.route", "backbone"), ("spanwire.server", "script")]);
     let bus = [
         ("messaging.system", "nats"),
         ("messaging.destination.template", CALL_TEMPLATE),

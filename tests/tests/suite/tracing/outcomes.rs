@@ -86,7 +86,6 @@ async fn an_unknown_tool(deployment: &Deployment) {
 async fn a_deadline(deployment: &Deployment) {
     let parent = Parent::new();
     let answer: Value = parent.in_meta(&deployment.b).call("script__hang", json!({})).await.unwrap();
-    assert!(answer["error"]["message"].as_str().is_some_and(|text| text.contains("ms")), "{answer}");
     assert_eq!(answer["error"]["data"]["kind"], "deadline_exceeded", "{answer}");
     let spans = deployment.collector.wait_for(&parent.trace_id, 5).await.unwrap();
     for kind in [SpanKind::Server, SpanKind::Client] {
