@@ -55,10 +55,6 @@ fn each_fault_says_where_and_what() {
     check("[[principals]]\nname='operator'\ntoken='x'", "\"operator\" is reserved");
     check("[[principals]]\nname='a'\ntoken='x'\n[[principals]]\nname='a'\ntoken='y'", "already a principal \"a\"");
     check("[[principals]]\nname='a'\ntoken='x'\n[[principals]]\nname='b'\ntoken='x'", "token of another principal");
-    check(
-        "[[principals]]\nname='a'\ntoken='x'\nviews=['dev']\n[views.deva]",
-        "no view \"dev\"; did you mean \"deva\"?",
-    );
     check("[[principals]]\nname='a'\ntoken_sha256='12'", "64 hex digits");
     check("[views.a]\nrename={b='c'}", "\"b\" is not of the form SERVER__TOOL");
 }
