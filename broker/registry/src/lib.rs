@@ -44,6 +44,9 @@ pub struct Config {
     pub backoff_max: Duration,
     /// A connection that lasted this long begins the back-off anew.
     pub stable_after: Duration,
+    /// How often a server that is no child process is asked whether it is still there: a connection without a stream says nothing when
+    /// its other end goes away.
+    pub probe: Duration,
     /// How often a node says that it is alive.
     pub heartbeat: Duration,
     /// Heartbeats missed before a node counts as gone.
@@ -62,6 +65,7 @@ impl Config {
             backoff_min: Duration::from_millis(250),
             backoff_max: Duration::from_secs(30),
             stable_after: Duration::from_secs(10),
+            probe: Duration::from_secs(15),
             heartbeat: Duration::from_secs(1),
             heartbeats_missed: 4,
         }

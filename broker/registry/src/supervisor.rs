@@ -7,16 +7,17 @@ use std::{
 };
 
 use backon::{BackoffBuilder, ExponentialBuilder};
-use spanwire_mcp::Era;
+use spanwire_mcp::{Era, Json, Method};
 use spanwire_model::{
     Connected, Connector, Error, ErrorKind, Health, ListKind, Listing, Notice, Result, ServerFacts, ServerId,
-    ServerSpec, ServerState, Upstream,
+    ServerSpec, ServerState, Target, Upstream, UpstreamCall,
 };
 use tokio::{
     sync::mpsc,
     time::{Instant, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::{
     Attached, Config, Handle,
@@ -154,7 +155,7 @@ impl Supervisor {
             let state = if complaints.is_none() { ServerState::Ready } else { ServerState::Degraded };
             let listing = Some(Arc::new(self.lists.listing.clone()));
             self.report(state, complaints, restarts, Some(facts.clone()), listing, Some(attached.clone())).await;
-            if let Some(end) = self.changes(&mut notices, &mut changed).await {
+            if let Some(end) = self.changes(&upstream, &facts, &mut notices, &mut changed).await {
                 return end;
             }
         }
@@ -198,7 +199,16 @@ impl Supervisor {
     }
 
     /// Waits for changes and collects those that come together. `Some` when the connection ended.
-    async fn changes(&self, notices: &mut mpsc::Receiver<Notice>, changed: &mut Vec<ListKind>) -> Option<End> {
+    async fn changes(
+        &self,
+        upstream: &Arc<dyn Upstream>,
+        facts: &ServerFacts,
+        notices: &mut mpsc::Receiver<Notice>,
+        changed: &mut Vec<ListKind>,
+    ) -> Option<End> {
+        let mut probes = tokio::time::interval_at(Instant::now() + self.config.probe, self.config.probe);
+        probes.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let is_child = matches!(self.spec.target, Target::Stdio(_));
         let mut deadline = None;
         loop {
             if !changed.is_empty() {
@@ -214,12 +224,35 @@ impl Supervisor {
                 () = self.cancel.cancelled() => return Some(End::Cancelled),
                 () = debounce => return None,
                 notice = notices.recv() => notice,
+                _ = probes.tick(), if !is_child => {
+                    self.probe(upstream.clone(), facts.era());
+                    continue;
+                }
             };
             match heard(notice) {
                 Ok(kinds) => changed.extend(kinds),
                 Err(end) => return Some(end),
             }
         }
+    }
+
+    /// Asks the server whether it is there. Only its connection matters: when that fails, its transport says so with a notice. A
+    /// server that is busy may take its time.
+    fn probe(&self, upstream: Arc<dyn Upstream>, era: Era) {
+        let method = match era {
+            Era::Modern => Method::Discover,
+            Era::Legacy => Method::Ping,
+        };
+        let deadline = Instant::now() + self.config.probe;
+        let params = Json::empty_object();
+        let call = UpstreamCall { call_id: Uuid::now_v7(), method, params, deadline, trace: None };
+        let cancel = self.cancel.clone();
+        self.handle.tasks().spawn(async move {
+            tokio::select! {
+                () = cancel.cancelled() => {}
+                _ = tokio::time::timeout_at(deadline, upstream.call(call).outcome()) => {}
+            }
+        });
     }
 
     async fn report(

@@ -2,8 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use spanwire_mcp::{Era, Revision};
-use spanwire_model::{ErrorKind, Notice, ServerState, Target};
+use spanwire_mcp::{Era, Method, Revision};
+use spanwire_model::{ErrorKind, HttpTarget, Notice, ServerSpec, ServerState, Target};
 use spanwire_registry::store::MemoryStore;
 use tokio::time::{Instant, timeout};
 
@@ -34,6 +34,25 @@ async fn a_server_that_cannot_be_connected_is_down_and_comes_up_later() {
             .encode_openmetrics()
             .contains(r#"spanwire_server_restarts_total{spanwire_server="fs"} 2"#)
     );
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn an_idle_server_that_is_no_child_is_asked_whether_it_is_there() {
+    let docs = Script::new("docs", &["echo"]);
+    let http = HttpTarget { url: "http://127.0.0.1:1/mcp".into(), ..HttpTarget::default() };
+    let spec = ServerSpec { target: Target::Http(http), ..docs.spec() };
+    let fs = Script::new("fs", &["echo"]);
+    let setup = Setup {
+        registry: |config| config.probe = Duration::from_millis(20),
+        specs: vec![spec, fs.spec()],
+        ..Setup::of(&[&docs, &fs])
+    };
+    let node = World::new().start("a", setup).await;
+    let seen = docs.until("probed twice", |seen| seen.calls.len() >= 2).await;
+    assert!(seen.calls.iter().all(|call| call.method == Method::Discover));
+    node.ready("fs", "a").await;
+    assert!(fs.seen.borrow().calls.is_empty(), "a child's end is seen without asking");
     node.stop().await;
 }
 
