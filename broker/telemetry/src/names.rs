@@ -36,8 +36,6 @@ names! {
     MCP_RESOURCE_URI = "mcp.resource.uri";
     /// The id of the request as text; not for null. Spans only. MCP.
     JSONRPC_REQUEST_ID = "jsonrpc.request.id";
-    /// Only when it is not 2.0. MCP.
-    JSONRPC_PROTOCOL_VERSION = "jsonrpc.protocol.version";
 
     // --- GenAI
     /// `execute_tool`, for `tools/call` only. MCP.
@@ -46,12 +44,6 @@ names! {
     GEN_AI_TOOL_NAME = "gen_ai.tool.name";
     /// The prompt. MCP.
     GEN_AI_PROMPT_NAME = "gen_ai.prompt.name";
-    /// Arguments; only when asked for, redacted. MCP.
-    GEN_AI_TOOL_CALL_ARGUMENTS = "gen_ai.tool.call.arguments";
-    /// The result; only when asked for, redacted. MCP.
-    GEN_AI_TOOL_CALL_RESULT = "gen_ai.tool.call.result";
-    /// The calling agent. GenAI.
-    GEN_AI_AGENT_NAME = "gen_ai.agent.name";
 
     // --- RPC and General
     /// The class of the failure: a JSON-RPC code, `tool_error`, or the name of a broker's error kind. General.
@@ -60,14 +52,6 @@ names! {
     RPC_RESPONSE_STATUS_CODE = "rpc.response.status_code";
     /// `tcp`, or `pipe` for stdio. General.
     NETWORK_TRANSPORT = "network.transport";
-    /// `http`. General.
-    NETWORK_PROTOCOL_NAME = "network.protocol.name";
-    /// `1.1`, `2`. General.
-    NETWORK_PROTOCOL_VERSION = "network.protocol.version";
-    /// Host of the called server. CLIENT spans. General.
-    SERVER_ADDRESS = "server.address";
-    /// Port of the called server. CLIENT spans. General.
-    SERVER_PORT = "server.port";
     /// Address of the caller. SERVER spans. General.
     CLIENT_ADDRESS = "client.address";
     /// Port of the caller. SERVER spans. General.
@@ -80,20 +64,14 @@ names! {
     MESSAGING_OPERATION_NAME = "messaging.operation.name";
     /// `send`, `process`. Messaging.
     MESSAGING_OPERATION_TYPE = "messaging.operation.type";
-    /// The subject; never an inbox. Messaging.
-    MESSAGING_DESTINATION_NAME = "messaging.destination.name";
     /// The subject with its variable parts in braces. Messaging.
     MESSAGING_DESTINATION_TEMPLATE = "messaging.destination.template";
     /// The queue group. Messaging.
     MESSAGING_CONSUMER_GROUP_NAME = "messaging.consumer.group.name";
     /// The call id. Messaging.
     MESSAGING_MESSAGE_CONVERSATION_ID = "messaging.message.conversation_id";
-    /// Bytes of the payload; opt-in. Messaging.
-    MESSAGING_MESSAGE_BODY_SIZE = "messaging.message.body.size";
 
     // --- Resource (General, "Service")
-    /// Of the resource.
-    SERVICE_NAME = "service.name";
     /// The node. Of the resource.
     SERVICE_INSTANCE_ID = "service.instance.id";
     /// Of the resource.
@@ -102,8 +80,6 @@ names! {
     // --- Our own
     /// The node that did the work.
     SPANWIRE_NODE = "spanwire.node";
-    /// The node that the call was sent to.
-    SPANWIRE_TARGET_NODE = "spanwire.target_node";
     /// The server that the call was routed to.
     SPANWIRE_SERVER = "spanwire.server";
     /// The view that the call came through.
@@ -118,10 +94,6 @@ names! {
     SPANWIRE_EDGE = "spanwire.edge";
     /// The era of the peer: `modern`, `legacy`.
     SPANWIRE_ERA = "spanwire.era";
-    /// True when messages were translated between eras.
-    SPANWIRE_TRANSLATED = "spanwire.translated";
-    /// From 1; more than 1 is a retry.
-    SPANWIRE_ATTEMPT = "spanwire.attempt";
     /// Milliseconds that the call waited for a free place.
     SPANWIRE_WAIT_MS = "spanwire.wait_ms";
     /// Milliseconds between the nodes, both ways.
@@ -134,16 +106,6 @@ names! {
     SPANWIRE_PARAMS_BYTES = "spanwire.params_bytes";
     /// Bytes of the result.
     SPANWIRE_RESULT_BYTES = "spanwire.result_bytes";
-    /// Notifications passed on before the outcome.
-    SPANWIRE_NOTIFICATIONS = "spanwire.notifications";
-    /// Why a call was refused: the rule that said so.
-    SPANWIRE_DENIED_BY = "spanwire.denied_by";
-    /// Why the caller's trace context was not used.
-    SPANWIRE_TRACE_REJECT_REASON = "spanwire.trace_reject_reason";
-    /// How many servers a merged list asked.
-    SPANWIRE_FAN_OUT = "spanwire.fan_out";
-    /// Which change of the catalog the call saw.
-    SPANWIRE_CATALOG_VERSION = "spanwire.catalog_version";
 
     // --- Metrics, as they are scraped. Semantic-convention names in Prometheus form first (MCP, "Metrics").
     /// How long calls took, as their callers saw it. Histogram.
