@@ -42,6 +42,8 @@ const MAX_LINES: usize = 64;
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// A connection to the node must be there after this.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Lines after an `initialize` wait for its answer, which opens the session that they belong to, but not longer than this.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
 /// A message without an answer must be accepted after this.
 const NOTIFY_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -252,7 +254,8 @@ impl Bridge {
             return;
         }
         let bridge = self.clone();
-        tasks.spawn(async move {
+        let opens = request.method == Method::Initialize;
+        let task = tasks.spawn(async move {
             let asked = tokio::select! {
                 biased;
                 () = cancelled.cancelled() => Ok(()),
@@ -264,6 +267,9 @@ impl Bridge {
                 bridge.answer(Some(request.id), &error).await;
             }
         });
+        if opens && timeout(HANDSHAKE_TIMEOUT, task).await.is_err() {
+            tracing::debug!("the node has not answered initialize yet");
+        }
     }
 
     /// A cancellation closes the stream of its request. It goes to the node in a session only: over HTTP a modern node

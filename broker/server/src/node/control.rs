@@ -107,7 +107,7 @@ impl Control for NodeControl {
                 exported: metrics.spans(SpanResult::Exported),
                 failed: metrics.spans(SpanResult::Failed),
                 dropped: metrics.spans(SpanResult::DroppedQueue),
-                held: 0,
+                held: self.spans_held(),
             },
         }
     }
@@ -117,6 +117,13 @@ impl Control for NodeControl {
         metrics.set_sessions(self.sessions.taken());
         metrics.set_backbone_in_flight(self.backbone.in_flight().values().sum());
         metrics.encode_openmetrics()
+    }
+}
+
+impl NodeControl {
+    fn spans_held(&self) -> u64 {
+        let all = self.telemetry.ring().recent(usize::MAX, &spanwire_telemetry::TraceFilter::default());
+        all.iter().map(|trace| trace.spans as u64).sum()
     }
 }
 

@@ -109,6 +109,23 @@ async fn a_legacy_host_outlives_its_session() {
 }
 
 #[tokio::test]
+async fn a_legacy_host_in_a_hurry_is_understood() {
+    let node = node().await;
+    let mut host = Host::start(node.url());
+    // All at once, without waiting for the answer to initialize.
+    let initialize = json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {
+        "protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}});
+    let call = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "echo"}});
+    host.send(&initialize).await;
+    host.send(&json!({"jsonrpc": "2.0", "method": "notifications/initialized"})).await;
+    host.send(&call).await;
+    assert_eq!(host.next().await["result"]["protocolVersion"], "2025-06-18");
+    let answer = host.next().await;
+    assert_eq!((&answer["id"], answer.get("error")), (&json!(1), None));
+    host.end().await;
+}
+
+#[tokio::test]
 async fn a_node_that_is_down_is_an_answer() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/mcp", listener.local_addr().unwrap());
