@@ -58,7 +58,11 @@ async fn surplus(reach: Reach) {
         }
     }
     assert!(right >= 1 && busy >= 10, "{reach:?}: {right} right, {busy} busy, {late} late");
-    assert_eq!(rig.client.call("single__peak", json!({})).await.text(), "1");
+    // A call that ran out of time is cancelled and gives its slot back; the server may still be ending it when the next one comes,
+    // since a cancellation has no answer.
+    let most = if late > 0 { 2 } else { 1 };
+    let peak: usize = rig.client.call("single__peak", json!({})).await.text().parse().unwrap();
+    assert!(peak <= most, "{reach:?}: {peak} at once, {late} late");
     rig.falls_silent().await;
 }
 
