@@ -105,8 +105,9 @@ async fn an_open_session_is_counted_until_it_ends() {
 async fn broken_off(kind: Kind, reach: Reach) {
     let server = Server::new("hung", kind).await;
     let rig = Rig::start(reach, "", &[(&server, "max_in_flight = 100")]).await;
+    const CALLS: usize = 40;
     let break_off = async |round: u32| {
-        let tags: Vec<String> = (0..40).map(|n| format!("{round}-{n}")).collect();
+        let tags: Vec<String> = (0..CALLS).map(|n| format!("{round}-{n}")).collect();
         let calls: Vec<_> = tags.iter().map(|tag| rig.client.begin("hung__hang", json!({ "tag": tag }))).collect();
         for tag in &tags {
             server.sees(&format!("started {tag}")).await;
@@ -123,8 +124,13 @@ async fn broken_off(kind: Kind, reach: Reach) {
         break_off(round).await;
     }
     rig.falls_silent().await;
-    near.is_back(&rig.near).await;
-    home.is_back(rig.home()).await;
+    // A call and its cancellation may each leave a connection idle, for the next round to use: two for each call of one round, where
+    // a leak would be one for each call of all three.
+    let idle = if matches!(kind, Kind::HttpModern | Kind::HttpLegacy) { 2 * CALLS } else { 0 };
+    if rig.far.is_some() {
+        near.is_back(&rig.near).await;
+    }
+    home.is_back_but_for(rig.home(), idle).await;
     let look = async || (rig.near.metric("spanwire_calls_cancelled_total", &[]).await.unwrap() > 159.5).then_some(());
     eventually("every call that was broken off is counted", look).await;
 }

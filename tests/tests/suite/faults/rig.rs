@@ -133,13 +133,18 @@ impl Held {
         Self { files: count("fd"), threads: count("task"), processes: node.tree().len() }
     }
 
-    /// Waits until the node holds no more than before, but for what pools keep.
+    /// Waits until the node holds no more than before.
     pub(super) async fn is_back(self, node: &Node) {
+        self.is_back_but_for(node, 0).await;
+    }
+
+    /// Waits until the node holds no more than before, but for so many idle connections that it keeps to an HTTP server.
+    pub(super) async fn is_back_but_for(self, node: &Node, idle: usize) {
         const FILES: usize = 6;
         const THREADS: usize = 8;
         let look = async || {
             let now = Self::by(node);
-            let back = now.files <= self.files + FILES
+            let back = now.files <= self.files + FILES + idle
                 && now.threads <= self.threads + THREADS
                 && now.processes == self.processes;
             back.then_some(())
