@@ -19,7 +19,7 @@ use std::{
 
 use bytes::{BufMut, Bytes, BytesMut};
 use futures::StreamExt;
-use spanwire_mcp::{Limits, Message, Method, Notification, Parsed, Request, RequestId, Response};
+use spanwire_mcp::{Limits, Message, Method, Notification, Parsed, Request, RequestId, Response, join_lines};
 use spanwire_model::{Error, ErrorKind};
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt},
@@ -155,15 +155,11 @@ async fn write_lines<W: AsyncWrite + Unpin>(mut lines: mpsc::Receiver<Bytes>, mu
     stdout.shutdown().await
 }
 
-/// A message as a line. A line break in it can only be white space between JSON tokens.
+/// A message as a line.
 fn line(message: &[u8]) -> Bytes {
     let mut out = BytesMut::with_capacity(message.len() + 1);
     out.put_slice(message);
-    for byte in &mut out[..] {
-        if matches!(byte, b'\n' | b'\r') {
-            *byte = b' ';
-        }
-    }
+    join_lines(&mut out);
     out.put_u8(b'\n');
     out.freeze()
 }

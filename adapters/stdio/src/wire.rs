@@ -4,9 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::{BufMut, Bytes, BytesMut};
-use memchr::memchr2;
 use spanwire_era::upstream::{Calls, Inbox, Unasked, Wire, WireRequest};
-use spanwire_mcp::{Limits, Message, Method, Notification, RequestId, Response, Revision};
+use spanwire_mcp::{Limits, Message, Method, Notification, RequestId, Response, Revision, join_lines};
 use spanwire_model::{Error, ErrorKind, Event, Reply, Result, ServerId};
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt},
@@ -175,17 +174,11 @@ async fn write_all(mut to: impl AsyncWrite + Unpin, mut from: mpsc::Receiver<Byt
     stop.cancel();
 }
 
-/// The message with its newline. Newlines inside can only stand between tokens, where a space does as well.
+/// The message with its newline.
 fn one_line(message: &[u8]) -> Bytes {
     let mut line = BytesMut::with_capacity(message.len() + 1);
     line.put_slice(message);
-    let mut at = 0;
-    while let Some(found) = memchr2(b'\n', b'\r', line.get(at..).unwrap_or_default()) {
-        at += found;
-        if let Some(byte) = line.get_mut(at) {
-            *byte = b' ';
-        }
-    }
+    join_lines(&mut line);
     line.put_u8(b'\n');
     line.freeze()
 }

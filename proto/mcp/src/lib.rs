@@ -17,7 +17,9 @@ mod revision;
 
 pub use id::RequestId;
 pub use json::{Entries, Entry, Json, ObjectWriter, string_literal};
-pub use message::{ErrorObject, Limits, Message, Notification, Parsed, Request, Response, WireError, WireErrorKind};
+pub use message::{
+    ErrorObject, Limits, Message, Notification, Parsed, Request, Response, WireError, WireErrorKind, join_lines,
+};
 pub use method::Method;
 pub use params::{CompletionRef, Meta, Params, SubscriptionFilter};
 pub use revision::{Era, Revision, UnknownRevision};

@@ -295,15 +295,20 @@ fn write_call(id: Option<&RequestId>, method: &Method, params: Option<&Json>) ->
     one_line(out)
 }
 
-/// Raw parts come as the peer wrote them, perhaps over several lines. In JSON a line break stands only between tokens, so a
-/// space does as well; on stdio it would end the message and let the rest pass for another one.
+/// Raw parts come as the peer wrote them, perhaps over several lines; a message goes on in one.
 fn one_line(mut out: BytesMut) -> Bytes {
+    join_lines(&mut out);
+    out.freeze()
+}
+
+/// Puts JSON text into one line, in place. A line break in it stands only between tokens, where a space does as well; where
+/// lines frame messages it would end the message and let the rest pass for another one.
+pub fn join_lines(text: &mut [u8]) {
     let mut at = 0;
-    while let Some(found) = memchr::memchr2(b'\n', b'\r', &out[at..]) {
-        out[at + found] = b' ';
+    while let Some(found) = memchr::memchr2(b'\n', b'\r', &text[at..]) {
+        text[at + found] = b' ';
         at += found + 1;
     }
-    out.freeze()
 }
 
 impl Request {

@@ -7,6 +7,7 @@ use axum::{body::Body, response::Response as HttpResponse};
 use bytes::{BufMut, Bytes, BytesMut};
 use futures::{Stream, StreamExt};
 use http::{HeaderValue, StatusCode, header};
+use spanwire_mcp::join_lines;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::refusal::json;
@@ -91,17 +92,13 @@ pub(crate) fn events(first: Vec<Bytes>, mut rest: Outgoing, keep_alive: Duration
     response
 }
 
-/// A message as one event. A line break can only be white space between JSON tokens, and would end the `data` line.
+/// A message as one event, on one `data` line.
 fn frame(message: &Bytes) -> Bytes {
     const OPEN: &[u8] = b"event: message\ndata: ";
     let mut out = BytesMut::with_capacity(OPEN.len() + message.len() + 2);
     out.put_slice(OPEN);
     out.put_slice(message);
-    for byte in &mut out[OPEN.len()..] {
-        if matches!(byte, b'\n' | b'\r') {
-            *byte = b' ';
-        }
-    }
+    join_lines(&mut out[OPEN.len()..]);
     out.put_slice(b"\n\n");
     out.freeze()
 }
