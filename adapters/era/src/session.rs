@@ -128,6 +128,14 @@ impl Session {
             | Method::ResourcesListChanged
             | Method::ResourceUpdated
             | Method::SubscriptionAcknowledged
+            | Method::TasksGet
+            | Method::TasksUpdate
+            | Method::TasksCancel
+            | Method::TasksResult
+            | Method::TasksList
+            | Method::TaskStatus
+            | Method::LegacyTaskStatus
+            | Method::ElicitationComplete
             | Method::RootsListChanged => {
                 let text = format!("unknown method \"{}\" in revision {}", request.method, self.revision);
                 Step::Answer(Err(Error::new(ErrorKind::MethodNotFound, text)))
@@ -173,6 +181,7 @@ impl Session {
             prompts_list_changed: true,
             resources_list_changed: true,
             resource_subscriptions: self.resources.iter().cloned().collect(),
+            task_ids: Vec::new(),
         };
         let filter = Json::from_serialize(&filter).unwrap_or_else(|_| Json::empty_object());
         let mut params = ObjectWriter::with_capacity(filter.len() + 256);

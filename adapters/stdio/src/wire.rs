@@ -257,7 +257,7 @@ impl Reader {
                 Some(notification) => Unasked::Notification(notification),
                 None => return,
             },
-            Message::Request(request) => Unasked::Request(request),
+            Message::Request(request) => Unasked::Request { request, call: None },
         };
         tokio::select! {
             _ = self.unasked.send(unasked) => {}

@@ -54,6 +54,7 @@ fn decide(inner: &Arc<Inner>, snapshot: &Snapshot, policy: &Policy, call: Call) 
             let filter = params.notifications.clone().ok_or_else(|| missing("notifications"))?;
             Ok(Plan::Listen(Box::new(Listen { call, filter })))
         }
+        Method::TasksGet | Method::TasksUpdate | Method::TasksCancel => to_task(policy, view, call, &params),
         // The rest belongs to legacy sessions, which live at the edges, or is a notification.
         Method::Other(_)
         | Method::Initialize
@@ -73,6 +74,11 @@ fn decide(inner: &Arc<Inner>, snapshot: &Snapshot, policy: &Policy, call: Call) 
         | Method::ResourcesListChanged
         | Method::ResourceUpdated
         | Method::SubscriptionAcknowledged
+        | Method::TasksResult
+        | Method::TasksList
+        | Method::TaskStatus
+        | Method::LegacyTaskStatus
+        | Method::ElicitationComplete
         | Method::RootsListChanged => Err(method_not_found(&call.method)),
     }
 }
@@ -93,6 +99,12 @@ fn to_resource(policy: &Policy, view: &View, call: Call, params: &Params<'_>) ->
     let own = route.own_name().cloned().unwrap_or_else(|| uri.into());
     let call = Call { params: rewrite::string_member(&call.params, "uri", uri, &own), ..call };
     permit(policy, view, call, route, Some(uri.into())).map_err(|_| unknown())
+}
+
+/// The handle of a task says which server has it.
+fn to_task(_policy: &Policy, _view: &View, _call: Call, params: &Params<'_>) -> Result<Plan> {
+    let id = params.task_id.as_deref().ok_or_else(|| missing("taskId"))?;
+    Err(Inner::unknown("task", id, None))
 }
 
 fn to_reference(policy: &Policy, view: &View, call: Call, params: &Params<'_>) -> Result<Plan> {

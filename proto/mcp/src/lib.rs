@@ -8,6 +8,7 @@
 pub mod codes;
 pub mod header;
 mod id;
+pub mod input;
 mod json;
 mod message;
 pub mod meta;

@@ -20,3 +20,7 @@ pub const TRACEPARENT: &str = "traceparent";
 pub const TRACESTATE: &str = "tracestate";
 /// W3C baggage.
 pub const BAGGAGE: &str = "baggage";
+/// The task that a message of 2025-11-25 belongs to: an object with `taskId`.
+pub const RELATED_TASK: &str = "io.modelcontextprotocol/related-task";
+/// In an input response between nodes and eras: the JSON-RPC error that the client answered with, which 2026-07-28 has no form for.
+pub const INPUT_ERROR: &str = "io.spanwire/error";

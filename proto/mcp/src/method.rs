@@ -64,6 +64,16 @@ methods! {
     SetLevel = "logging/setLevel",
     /// Opens a modern notification stream.
     Listen = "subscriptions/listen",
+    /// Asks for a task: extension `io.modelcontextprotocol/tasks`, and the experimental tasks of 2025-11-25.
+    TasksGet = "tasks/get",
+    /// Answers what a task asks: extension tasks.
+    TasksUpdate = "tasks/update",
+    /// Asks to cancel a task, in both forms.
+    TasksCancel = "tasks/cancel",
+    /// Waits for the result of a task: 2025-11-25 only.
+    TasksResult = "tasks/result",
+    /// Lists tasks: 2025-11-25 only.
+    TasksList = "tasks/list",
     /// A legacy server asks for a model completion.
     SamplingCreateMessage = "sampling/createMessage",
     /// A legacy server asks the user.
@@ -88,6 +98,12 @@ methods! {
     ResourceUpdated = "notifications/resources/updated",
     /// The honoured filter of a listen stream.
     SubscriptionAcknowledged = "notifications/subscriptions/acknowledged",
+    /// The state of a task: extension tasks.
+    TaskStatus = "notifications/tasks",
+    /// The state of a task: 2025-11-25.
+    LegacyTaskStatus = "notifications/tasks/status",
+    /// What a URL elicitation of 2025-11-25 was about is done.
+    ElicitationComplete = "notifications/elicitation/complete",
     /// The roots changed.
     RootsListChanged = "notifications/roots/list_changed",
 }
@@ -98,6 +114,7 @@ impl Method {
         match self {
             Self::ToolsCall | Self::PromptsGet => Some("name"),
             Self::ResourcesRead => Some("uri"),
+            Self::TasksGet | Self::TasksUpdate | Self::TasksCancel => Some("taskId"),
             _ => None,
         }
     }
@@ -116,7 +133,15 @@ impl Method {
                 | Self::ResourcesRead
                 | Self::Complete
                 | Self::Listen
+                | Self::TasksGet
+                | Self::TasksUpdate
+                | Self::TasksCancel
         )
+    }
+
+    /// True for the requests that may be answered with `input_required` (2026-07-28, basic/patterns/mrtr, "Supported Requests").
+    pub fn takes_input(&self) -> bool {
+        matches!(self, Self::ToolsCall | Self::PromptsGet | Self::ResourcesRead)
     }
 }
 

@@ -31,6 +31,15 @@ pub struct Params<'a> {
     /// Tool arguments, unread.
     #[serde(borrow, default)]
     pub arguments: Option<&'a RawValue>,
+    /// What the server gave with `input_required`, on the retry: opaque.
+    #[serde(borrow, default, rename = "requestState")]
+    pub request_state: Option<Cow<'a, str>>,
+    /// Answers to what the server asked, by its keys, unread.
+    #[serde(borrow, default, rename = "inputResponses")]
+    pub input_responses: Option<&'a RawValue>,
+    /// Task.
+    #[serde(borrow, default, rename = "taskId")]
+    pub task_id: Option<Cow<'a, str>>,
     /// Metadata of the request.
     #[serde(borrow, default, rename = "_meta")]
     pub meta: Meta<'a>,
@@ -95,6 +104,9 @@ pub struct SubscriptionFilter {
     /// Wants updates of these resources.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub resource_subscriptions: Vec<String>,
+    /// Wants the states of these tasks (extension `io.modelcontextprotocol/tasks`, "Task Status Notifications").
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub task_ids: Vec<String>,
 }
 
 impl<'a> Params<'a> {

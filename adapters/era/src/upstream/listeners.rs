@@ -237,6 +237,7 @@ fn honoured(wanted: SubscriptionFilter, facts: &ServerFacts) -> SubscriptionFilt
         prompts_list_changed: wanted.prompts_list_changed && offers("prompts", "listChanged"),
         resources_list_changed: wanted.resources_list_changed && offers("resources", "listChanged"),
         resource_subscriptions,
+        task_ids: Vec::new(),
     }
 }
 

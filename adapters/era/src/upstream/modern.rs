@@ -83,6 +83,7 @@ pub(super) async fn watch_lists(line: Arc<Line>, facts: ServerFacts, board: Arc<
         prompts_list_changed: offers("prompts"),
         resources_list_changed: offers("resources"),
         resource_subscriptions: Vec::new(),
+        task_ids: Vec::new(),
     };
     if filter == SubscriptionFilter::default() {
         return;

@@ -39,7 +39,7 @@ impl Pump {
             };
             match item {
                 Some(Unasked::Notification(notification)) => self.notification(&notification),
-                Some(Unasked::Request(request)) => self.request(request, &room),
+                Some(Unasked::Request { request, call: _ }) => self.request(request, &room),
                 Some(Unasked::SessionRenewed) => {
                     self.level.forget();
                     self.listeners.forgotten();

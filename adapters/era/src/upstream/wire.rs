@@ -39,7 +39,12 @@ pub enum Unasked {
     /// A notification.
     Notification(Notification),
     /// A request of a legacy server.
-    Request(Request),
+    Request {
+        /// The request.
+        request: Request,
+        /// Our id of the call on whose own stream it came, so that it is about this call; `None` where the transport does not say.
+        call: Option<i64>,
+    },
     /// The wire has opened a new legacy session in place of a lost one: levels and subscriptions are gone.
     SessionRenewed,
     /// The connection is gone, and why: a phrase that begins with the server (`server "git" exited with status 1`).

@@ -94,7 +94,7 @@ async fn once(inner: &Arc<Inner>, last_event: &mut Option<String>) -> End {
 async fn deliver(inner: &Inner, message: Message) {
     match message {
         Message::Notification(notification) => inner.unaddressed(notification).await,
-        Message::Request(request) => inner.asked(request).await,
+        Message::Request(request) => inner.asked(request, None).await,
         Message::Response(response) => {
             inner.calls.answer(response.id.as_ref(), response.outcome);
         }

@@ -320,7 +320,7 @@ impl Inner {
                         return event;
                     }
                 }
-                Message::Request(asked) => self.asked(asked).await,
+                Message::Request(asked) => self.asked(asked, Some(request.id)).await,
             }
         }
     }
@@ -360,7 +360,7 @@ impl Inner {
                     }
                 }
                 Message::Notification(notification) => self.unaddressed(notification).await,
-                Message::Request(asked) => self.asked(asked).await,
+                Message::Request(asked) => self.asked(asked, Some(request.id)).await,
             }
         }
         Err(about.ended())
@@ -373,9 +373,9 @@ impl Inner {
         }
     }
 
-    /// Delivers a request of the server.
-    pub(super) async fn asked(&self, request: Request) {
-        let _ = self.unasked.send(Unasked::Request(request)).await;
+    /// Delivers a request of the server, with the call on whose stream it came.
+    pub(super) async fn asked(&self, request: Request, call: Option<i64>) {
+        let _ = self.unasked.send(Unasked::Request { request, call }).await;
     }
 
     /// Ends the session, if there is one; a server may not allow it.

@@ -96,6 +96,11 @@ fn is_gone(method: &Method) -> bool {
         | Method::ResourcesListChanged
         | Method::ResourceUpdated
         | Method::SubscriptionAcknowledged
+        | Method::TasksResult
+        | Method::TasksList
+        | Method::TaskStatus
+        | Method::LegacyTaskStatus
+        | Method::ElicitationComplete
         | Method::RootsListChanged => true,
         Method::Discover
         | Method::ToolsList
@@ -107,6 +112,9 @@ fn is_gone(method: &Method) -> bool {
         | Method::ResourcesRead
         | Method::Complete
         | Method::Listen
+        | Method::TasksGet
+        | Method::TasksUpdate
+        | Method::TasksCancel
         | Method::Other(_) => false,
     }
 }

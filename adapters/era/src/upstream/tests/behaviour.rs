@@ -165,7 +165,10 @@ async fn dropping_a_reply_cancels_it() {
 async fn requests_of_a_legacy_server_are_answered() {
     let server = legacy("{}", |_| None);
     let _connected = server.connect(EraChoice::Auto).await.unwrap();
-    let ask = |id: i64, method: Method| Unasked::Request(Request { id: RequestId::Number(id), method, params: None });
+    let ask = |id: i64, method: Method| Unasked::Request {
+        request: Request { id: RequestId::Number(id), method, params: None },
+        call: None,
+    };
     server.unasked().send(ask(1, Method::Ping)).await.unwrap();
     server.saw(r#"{"jsonrpc":"2.0","id":1,"result":{}}"#).await;
     server.unasked().send(ask(2, Method::SamplingCreateMessage)).await.unwrap();
