@@ -223,7 +223,12 @@ impl View {
 
     /// The server as a whole, in the view of a single server.
     pub fn sole_server(&self) -> Option<Route> {
-        let member = self.members.first().filter(|_| self.own_names)?;
+        self.route_to(&self.members.first().filter(|_| self.own_names)?.id)
+    }
+
+    /// The way to a server of this view, as a whole.
+    pub fn route_to(&self, server: &ServerId) -> Option<Route> {
+        let member = self.members.iter().find(|member| member.id == *server)?;
         Some(Route {
             server: member.id.clone(),
             object: Object::Server,

@@ -10,6 +10,8 @@ mod local;
 mod observe;
 mod plan;
 mod rewrite;
+mod seal;
+mod sealed;
 mod serve;
 mod trace;
 
@@ -33,7 +35,7 @@ use tokio_util::{
 pub use crate::serve::TRACE_METHOD;
 
 /// How calls are routed.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Config {
     /// This node.
     pub node: NodeId,
@@ -43,6 +45,10 @@ pub struct Config {
     pub max_in_flight: usize,
     /// Resources that one `subscriptions/listen` may name.
     pub max_subscriptions: usize,
+    /// Seals what clients keep for servers: request states and task ids. The same on nodes that shall open each other's; secret.
+    pub seal_secret: Vec<u8>,
+    /// How long a client may take to answer what a server asked for in mid-call.
+    pub input_timeout: Duration,
     /// Version of this software, for `serverInfo`.
     pub version: String,
 }
@@ -71,6 +77,7 @@ pub(crate) struct Inner {
     pub(crate) telemetry: Telemetry,
     pub(crate) catalog: ArcSwap<Snapshot>,
     pub(crate) snapshots: watch::Sender<u64>,
+    pub(crate) seal: seal::Seal,
     in_flight: Arc<Semaphore>,
     /// Calls that a shutdown waits for.
     running: TaskTracker,
@@ -94,6 +101,8 @@ impl Router {
     pub async fn start(config: Config, parts: Parts) -> Result<Self> {
         let inventory = parts.registry.watch();
         let first = Snapshot::build(&inventory.borrow(), &config.catalog);
+        let seal = seal::Seal::new(&config.seal_secret);
+        let seal = seal.ok_or_else(|| Error::new(ErrorKind::Internal, "the seal could not be made"))?;
         let messaging_system = if parts.backbone.describe() == "memory" { "memory" } else { "nats" };
         let inner = Arc::new(Inner {
             in_flight: Arc::new(Semaphore::new(config.max_in_flight)),
@@ -106,6 +115,7 @@ impl Router {
             catalog: ArcSwap::from_pointee(first),
             running: TaskTracker::new(),
             messaging_system,
+            seal,
             shutdown: CancellationToken::new(),
             tasks: TaskTracker::new(),
         });

@@ -4,6 +4,7 @@
 
 mod access;
 mod calls;
+mod comes_back;
 mod listen;
 mod peers;
 mod script;
