@@ -25,6 +25,7 @@ pub(crate) fn brought<'a>(method: &Method, params: &'a Params<'_>) -> Option<&'a
     match method {
         Method::ToolsCall | Method::PromptsGet | Method::ResourcesRead => params.request_state.as_deref(),
         Method::TasksGet | Method::TasksUpdate | Method::TasksCancel => params.task_id.as_deref(),
+        Method::Listen => params.notifications.as_ref()?.task_ids.first().map(String::as_str),
         _ => None,
     }
 }

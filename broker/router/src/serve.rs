@@ -153,13 +153,12 @@ fn route_of(server: ServerId, call: &Call) -> Result<(Route, Option<String>)> {
         },
         Method::Listen => {
             let filter = params.notifications.as_ref().ok_or_else(|| lacks("notifications"))?;
-            match &*filter.resource_subscriptions {
-                [uri] => entry(ListKind::Resources, uri),
+            match (&*filter.resource_subscriptions, &*filter.task_ids) {
+                ([uri], []) => entry(ListKind::Resources, uri),
+                ([], [id]) => sealed::task_object(&server, id)?,
                 _ => {
-                    return Err(Error::new(
-                        ErrorKind::InvalidParams,
-                        "between nodes a listen names exactly one resource",
-                    ));
+                    let text = "between nodes a listen names exactly one resource or task";
+                    return Err(Error::new(ErrorKind::InvalidParams, text));
                 }
             }
         }
