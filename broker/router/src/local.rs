@@ -14,7 +14,7 @@ const DISCOVER_TTL_MS: u64 = 60_000;
 /// Longest instructions that are put together from those of the servers, in bytes.
 const MAX_INSTRUCTIONS: usize = 16 * 1024;
 
-/// The revisions that the edges serve, newest first.
+/// The revisions that edges serve, newest first. One that serves less says so itself.
 const SERVED: [Revision; 4] =
     [Revision::V2026_07_28, Revision::V2025_11_25, Revision::V2025_06_18, Revision::V2025_03_26];
 

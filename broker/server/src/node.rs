@@ -79,7 +79,7 @@ pub(crate) async fn start(config: Config) -> anyhow::Result<RunningNode> {
     let control = Arc::new(control::NodeControl {
         node,
         started: std::time::Instant::now(),
-        listeners: [("http", http_addr), ("grpc", grpc_addr)],
+        listeners: [("http", http_addr, Some(edge.era)), ("grpc", grpc_addr, None)],
         otlp_endpoint,
         registry: registry.clone(),
         router: router.clone(),

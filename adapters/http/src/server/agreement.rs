@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use http::{HeaderMap, StatusCode};
 use spanwire_mcp::{Era, Params, Request, Revision, header};
-use spanwire_model::{Error, ErrorKind};
+use spanwire_model::{EraChoice, Error, ErrorKind};
 
 use super::{
     gate::excerpt,
@@ -13,9 +13,14 @@ use super::{
 };
 
 /// Checks a modern request: version, method, name, and the metadata that every request must carry.
-pub(crate) fn check(headers: &HeaderMap, request: &Request, params: &Params<'_>) -> Result<(), Refusal> {
+pub(crate) fn check(
+    era: EraChoice,
+    headers: &HeaderMap,
+    request: &Request,
+    params: &Params<'_>,
+) -> Result<(), Refusal> {
     let declared = params.meta.protocol_version.as_deref();
-    known_version(headers, declared)?;
+    known_version(era, headers, declared)?;
     let method = required(headers, header::METHOD, "Mcp-Method")?;
     if method != request.method.as_str() {
         return Err(mismatch("Mcp-Method", method, "method", request.method.as_str()));
@@ -34,15 +39,15 @@ pub(crate) fn check(headers: &HeaderMap, request: &Request, params: &Params<'_>)
 }
 
 /// The version must be there, be one that is served per request, and be the one in the body.
-pub(crate) fn known_version(headers: &HeaderMap, declared: Option<&str>) -> Result<(), Refusal> {
+pub(crate) fn known_version(era: EraChoice, headers: &HeaderMap, declared: Option<&str>) -> Result<(), Refusal> {
     let Some(sent) = version(headers)? else { return Err(missing("MCP-Protocol-Version")) };
     let known = Revision::from_str(sent).ok();
-    let Some(known) = known else { return Err(unsupported(sent)) };
+    let Some(known) = known else { return Err(unsupported(era, sent)) };
     if let Some(declared) = declared.filter(|declared| *declared != sent) {
         let member = "params._meta[\"io.modelcontextprotocol/protocolVersion\"]";
         return Err(mismatch("MCP-Protocol-Version", sent, member, declared));
     }
-    if known.era() == Era::Legacy { Err(unsupported(sent)) } else { Ok(()) }
+    if known.era() == Era::Legacy { Err(unsupported(era, sent)) } else { Ok(()) }
 }
 
 fn name(headers: &HeaderMap, member: &str, body: Option<&str>) -> Result<(), Refusal> {

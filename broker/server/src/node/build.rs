@@ -85,6 +85,11 @@ pub(super) fn message_limit(config: &Config) -> usize {
     config.limits.max_body_bytes + 64 * 1024
 }
 
+/// How long a call that waits for its client's input is kept: at the edges, in the router and with the servers.
+pub(super) fn input_timeout(config: &Config) -> Duration {
+    Duration::from_millis(config.limits.input_timeout_ms)
+}
+
 pub(super) fn registry(config: &Config, node: &NodeId) -> spanwire_registry::Config {
     let start = Duration::from_millis(config.limits.start_timeout_ms);
     let mut registry = spanwire_registry::Config {
@@ -179,6 +184,8 @@ pub(super) fn edge(config: &Config, address: SocketAddr, edges: &CancellationTok
         max_body_bytes: config.limits.max_body_bytes,
         default_call_timeout: Duration::from_millis(config.limits.call_timeout_ms),
         session_idle_timeout: Duration::from_millis(config.limits.idle_timeout_ms),
+        input_timeout: input_timeout(config),
+        era: config.listen.era.into(),
         sessions: SessionPlaces::new(config.limits.max_sessions),
         shutdown: edges.clone(),
         ..spanwire_http::server::Config::default()
