@@ -7,7 +7,12 @@ use std::{
     time::Duration,
 };
 
-use spanwire_mcp::{Json, string_literal};
+use memchr::memmem;
+use spanwire_mcp::{
+    Json,
+    mirror::{self, Mirrored},
+    string_literal,
+};
 use spanwire_model::{ListKind, NodeId, Object, Place, Route, ServerEntry, ServerFacts, ServerId};
 use wildmatch::WildMatch;
 
@@ -53,6 +58,8 @@ pub struct Exposed {
     pub(crate) index: usize,
     /// The entry as it is listed, with the name of this view.
     pub json: Json,
+    /// The arguments of a tool that clients over HTTP repeat in headers; `None` where there are none.
+    pub mirrored: Option<Arc<[Mirrored]>>,
     /// Changes when `json` changes.
     fingerprint: u64,
 }
@@ -175,7 +182,8 @@ impl View {
                         let own_name = entry.name.clone();
                         let fingerprint = hash(json.as_bytes());
                         let server = member.id.clone();
-                        section.push(Exposed { name, canonical, own_name, server, index, json, fingerprint });
+                        let mirrored = mirrored(kind, &entry.json);
+                        section.push(Exposed { name, canonical, own_name, server, index, json, mirrored, fingerprint });
                     }
                 }
             }
@@ -203,8 +211,7 @@ impl View {
 
     /// Resolves a tool or prompt by its name in this view.
     pub fn resolve(&self, kind: ListKind, name: &str) -> Option<Route> {
-        let section = self.section(kind);
-        let exposed = &section.entries[*section.by_name.get(name)?];
+        let exposed = self.section(kind).get(name)?;
         let member = self.members.iter().find(|member| member.id == exposed.server)?;
         Some(Self::route(member, kind, exposed.own_name.clone(), exposed.canonical.clone()))
     }
@@ -253,6 +260,11 @@ impl View {
 }
 
 impl Section {
+    /// An entry by its name in the view.
+    pub fn get(&self, name: &str) -> Option<&Exposed> {
+        self.entries.get(*self.by_name.get(name)?)
+    }
+
     fn push(&mut self, exposed: Exposed) {
         // A name that is taken keeps its first owner; only a configured rename can get here.
         if let Entry::Vacant(slot) = self.by_name.entry(exposed.name.clone()) {
@@ -291,6 +303,18 @@ fn hash(bytes: &[u8]) -> u64 {
     let mut hasher = DefaultHasher::new();
     bytes.hash(&mut hasher);
     hasher.finish()
+}
+
+/// What a tool wants mirrored. An invalid annotation asks for nothing: clients over HTTP leave such a tool out.
+fn mirrored(kind: ListKind, json: &Json) -> Option<Arc<[Mirrored]>> {
+    match kind {
+        ListKind::Tools => {
+            memmem::find(json.as_bytes(), mirror::ANNOTATION.as_bytes())?;
+            let found = mirror::annotations(&json.get("inputSchema")?).unwrap_or_default();
+            (!found.is_empty()).then(|| found.into())
+        }
+        ListKind::Prompts | ListKind::Resources | ListKind::Templates => None,
+    }
 }
 
 /// The entry with its name in the view, byte for byte the server's where nothing is renamed.

@@ -85,6 +85,28 @@ fn entries_keep_their_bytes_but_for_the_name() {
 }
 
 #[test]
+fn tools_that_want_arguments_mirrored_are_known() {
+    let with_schema = |schema: &str| {
+        let mut entry = (*server("a", "here", ServerState::Ready, &["t", "u"])).clone();
+        let mut listing = (*entry.listing).clone();
+        listing.tools[0].json = Json::from_trusted(format!(r#"{{"name":"t","inputSchema":{schema}}}"#));
+        entry.listing = Arc::new(listing);
+        Snapshot::build(&inventory(vec![Arc::new(entry)]), &Config::default())
+    };
+    let snapshot = with_schema(r#"{"properties":{"x":{"type":"string","x-mcp-header":"X"}}}"#);
+    let found = |view, name| snapshot.mirroring_tool(view, name).map(|tool| tool.canonical.to_string());
+    assert_eq!(found(None, "a__t").as_deref(), Some("a__t"));
+    assert_eq!(found(Some("a"), "t").as_deref(), Some("a__t"));
+    assert_eq!(snapshot.mirroring_tool(None, "a__t").unwrap().mirrored.as_ref().unwrap()[0].header, "Mcp-Param-X");
+    for (view, name) in [(None, "a__u"), (None, "t"), (Some("nobody"), "t")] {
+        assert_eq!(found(view, name), None, "{view:?} {name}");
+    }
+    // An invalid one asks for nothing: no client sends it.
+    let snapshot = with_schema(r#"{"properties":{"x":{"type":"number","x-mcp-header":"X"}}}"#);
+    assert!(snapshot.mirroring_tool(None, "a__t").is_none());
+}
+
+#[test]
 fn entries_of_a_dead_server_are_marked_or_dropped() {
     let inventory = inventory(vec![server("a", "here", ServerState::Down, &["t"])]);
     let kept = Snapshot::build(&inventory, &Config::default());
