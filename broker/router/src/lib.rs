@@ -19,9 +19,10 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use spanwire_catalog::Snapshot;
+use spanwire_mcp::mirror::Mirrored;
 use spanwire_model::{
-    Backbone, Call, Dispatch, Error, ErrorKind, Inventory, NodeId, Outcome, Principal, Reply, Result, ServeGuard,
-    ServeOn, ServerId,
+    Backbone, Call, Dispatch, Error, ErrorKind, Inventory, ListKind, NodeId, Outcome, Principal, Reply, Result,
+    ServeGuard, ServeOn, ServerId,
 };
 use spanwire_policy::Policy;
 use spanwire_registry::Handle as Registry;
@@ -245,6 +246,15 @@ impl Dispatch for Router {
 
     fn has_view(&self, principal: &Principal, view: &str) -> bool {
         self.0.catalog.load().view(Some(view)).is_some() && self.0.policy.load().allows_view(principal, Some(view))
+    }
+
+    fn mirrored(&self, principal: &Principal, view: Option<&str>, tool: &str) -> Option<Arc<[Mirrored]>> {
+        let catalog = self.0.catalog.load();
+        let tool = catalog.mirroring_tool(view, tool)?;
+        // One that the caller may not use reads like one that is not there, also here.
+        let policy = self.0.policy.load();
+        let may = policy.allows_view(principal, view) && policy.allows(principal, ListKind::Tools, &tool.canonical);
+        tool.mirrored.clone().filter(|_| may)
     }
 }
 

@@ -174,7 +174,7 @@ pub(super) fn router(config: &Config, node: &NodeId, seal_secret: Vec<u8>) -> sp
         max_in_flight: config.limits.max_in_flight_total,
         max_subscriptions: 100,
         seal_secret,
-        input_timeout: Duration::from_secs(600),
+        input_timeout: input_timeout(config),
         version: VERSION.to_owned(),
     }
 }
