@@ -15,6 +15,7 @@ pub mod meta;
 mod method;
 mod params;
 mod revision;
+pub mod tasks;
 
 pub use id::RequestId;
 pub use json::{Entries, Entry, Json, ObjectWriter, string_literal};
