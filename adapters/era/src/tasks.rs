@@ -13,7 +13,6 @@
 //!
 //! Members that neither form names keep their bytes. [`to_extension`] and [`to_legacy`] are the two directions.
 
-#[expect(dead_code, reason = "used by the edges in the next steps")]
 pub(crate) mod to_extension;
 pub(crate) mod to_legacy;
 
@@ -146,5 +145,7 @@ fn whole_ms(value: &[u8]) -> Option<String> {
     Some(format!("{number:.0}"))
 }
 
+#[cfg(test)]
+pub(crate) mod script;
 #[cfg(test)]
 mod tests;
