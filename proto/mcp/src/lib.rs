@@ -16,6 +16,7 @@ mod method;
 pub mod mirror;
 mod params;
 mod revision;
+pub mod tasks;
 
 pub use id::RequestId;
 pub use json::{Entries, Entry, Json, ObjectWriter, string_literal};
