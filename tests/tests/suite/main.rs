@@ -7,6 +7,7 @@ mod edge;
 mod faults;
 mod federation;
 mod layers;
+mod matrix;
 mod routing;
 mod tracing;
 mod upstream;
