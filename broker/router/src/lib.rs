@@ -9,6 +9,7 @@ mod listen;
 mod local;
 mod observe;
 mod plan;
+mod relay;
 mod rewrite;
 mod serve;
 mod trace;
@@ -30,7 +31,10 @@ use tokio_util::{
     task::{TaskTracker, task_tracker::TaskTrackerToken},
 };
 
-pub use crate::serve::TRACE_METHOD;
+pub use crate::{
+    relay::{MAX_RELAYED_REQUESTS, MAX_RELAYED_STREAMS},
+    serve::TRACE_METHOD,
+};
 
 /// How calls are routed.
 #[derive(Debug, Clone)]
@@ -71,6 +75,7 @@ pub(crate) struct Inner {
     pub(crate) telemetry: Telemetry,
     pub(crate) catalog: ArcSwap<Snapshot>,
     pub(crate) snapshots: watch::Sender<u64>,
+    pub(crate) relaying: relay::Relaying,
     in_flight: Arc<Semaphore>,
     /// Calls that a shutdown waits for.
     running: TaskTracker,
@@ -96,6 +101,7 @@ impl Router {
         let first = Snapshot::build(&inventory.borrow(), &config.catalog);
         let messaging_system = if parts.backbone.describe() == "memory" { "memory" } else { "nats" };
         let inner = Arc::new(Inner {
+            relaying: relay::Relaying::default(),
             in_flight: Arc::new(Semaphore::new(config.max_in_flight)),
             config,
             policy: ArcSwap::from_pointee(parts.policy),

@@ -20,6 +20,7 @@ use crate::{
     forward::{self, CALL_TEMPLATE, Elsewhere, GRACE, describe_bus},
     listen,
     plan::method_not_found,
+    relay,
 };
 
 /// The method with which a node asks another one for the spans of a trace. It never leaves the backbone.
@@ -32,6 +33,9 @@ pub(crate) struct Server(pub(crate) Arc<Inner>);
 
 impl BusHandler for Server {
     fn handle(&self, request: BusRequest) -> BoxStream<'static, Frame> {
+        if request.server.is_none() && &*request.method == relay::SESSION_METHOD {
+            return relay::serve(&self.0, &request);
+        }
         match read_request(&request.payload) {
             Ok((id, message)) => match &request.server {
                 None => end(&id, self.about_this_node(&message)),
@@ -179,7 +183,7 @@ fn end(id: &RequestId, outcome: Outcome) -> BoxStream<'static, Frame> {
     stream::once(std::future::ready(end_frame(id, outcome))).boxed()
 }
 
-fn end_frame(id: &RequestId, outcome: Outcome) -> Frame {
+pub(crate) fn end_frame(id: &RequestId, outcome: Outcome) -> Frame {
     let response = Response { id: Some(id.clone()), outcome: outcome.map_err(|error| error.to_bus_object()) };
     Frame::End { payload: response.to_bytes(), elapsed: Duration::ZERO }
 }

@@ -6,6 +6,7 @@ mod access;
 mod calls;
 mod listen;
 mod peers;
+mod relay;
 mod script;
 mod servers;
 mod spans;

@@ -38,7 +38,7 @@ pub(crate) async fn initialize(edge: &Edge, caller: &Caller, message: Message) -
     let Message::Request(request) = message else { return Err(unknown_session()) };
     let opened = era::Session::open(request.params.as_ref()).map_err(Refusal::of)?;
     let place = edge.sessions.reserve().map_err(Refusal::of)?;
-    let id: Arc<str> = Uuid::new_v4().to_string().into();
+    let id = edge.sessions.new_id();
     let facts = facts(caller, &opened, &id, &request.id);
     let discover = call(edge, caller, Method::Discover, opened.canonical_params(None), request.params.as_ref(), facts);
     let outcome = edge.dispatch.dispatch(discover).outcome().await.map(|result| opened.initialize_result(&result));
@@ -130,7 +130,7 @@ fn named(edge: &Edge, caller: &Caller, method: &http::Method) -> Result<Arc<Sess
             check_version(&session, caller)?;
             Ok(session)
         }
-        Found::Unknown => Err(unknown_session()),
+        Found::Unknown | Found::Elsewhere(_) => Err(unknown_session()),
         Found::Absent => Err(Refusal::method_not_allowed(method)),
     }
 }
@@ -212,7 +212,7 @@ fn call(
         deadline: Instant::now() + modern::budget(edge, method == Method::Listen),
         method,
         params,
-        parent: modern::parent(&meta, &caller.headers),
+        parent: caller.parent(&meta),
         client,
     }
 }

@@ -4,24 +4,24 @@ use super::*;
 use crate::edge::double::notification;
 
 /// A client with a session.
-struct Old<'a> {
-    node: &'a Node,
-    revision: &'static str,
-    session: String,
+pub(super) struct Old<'a> {
+    pub(super) node: &'a Node,
+    pub(super) revision: &'static str,
+    pub(super) session: String,
 }
 
-fn initialize(revision: &str) -> Value {
+pub(super) fn initialize(revision: &str) -> Value {
     json!({"jsonrpc": "2.0", "id": "init", "method": "initialize", "params": {
         "protocolVersion": revision, "capabilities": {"sampling": {}}, "clientInfo": {"name": "old", "version": "1"},
     }})
 }
 
-fn request(id: i64, method: &str, params: Value) -> Value {
+pub(super) fn request(id: i64, method: &str, params: Value) -> Value {
     json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params})
 }
 
 impl<'a> Old<'a> {
-    async fn open(node: &'a Node, revision: &'static str) -> Self {
+    pub(super) async fn open(node: &'a Node, revision: &'static str) -> Self {
         let request = accept_both(node.client.post(node.url())).body(initialize(revision).to_string());
         let response = soon(request.send()).await.unwrap();
         assert_eq!(response.status(), 200);
@@ -34,15 +34,15 @@ impl<'a> Old<'a> {
         old
     }
 
-    fn dress(&self, request: reqwest::RequestBuilder) -> reqwest::RequestBuilder {
+    pub(super) fn dress(&self, request: reqwest::RequestBuilder) -> reqwest::RequestBuilder {
         accept_both(request).header("mcp-session-id", &self.session).header("mcp-protocol-version", self.revision)
     }
 
-    fn post(&self, body: &Value) -> reqwest::RequestBuilder {
+    pub(super) fn post(&self, body: &Value) -> reqwest::RequestBuilder {
         self.dress(self.node.client.post(self.node.url())).body(body.to_string())
     }
 
-    fn get(&self) -> reqwest::RequestBuilder {
+    pub(super) fn get(&self) -> reqwest::RequestBuilder {
         self.dress(self.node.client.get(self.node.url()))
     }
 }
