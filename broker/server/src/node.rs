@@ -63,7 +63,7 @@ pub(crate) async fn start(config: Config) -> anyhow::Result<RunningNode> {
     };
     let registry = spanwire_registry::start(build::registry(&config, &node), parts, build::specs(&config)?).await?;
     let router = Router::start(
-        build::router(&config, &node),
+        build::router(&config, &node, files::seal_secret(&config, &data)?),
         spanwire_router::Parts {
             policy: build::policy(&config)?,
             registry: registry.clone(),

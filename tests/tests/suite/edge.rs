@@ -7,6 +7,7 @@ mod checks;
 mod connections;
 mod double;
 mod eras;
+mod input;
 mod legacy;
 mod relay;
 mod streams;

@@ -29,7 +29,8 @@ pub struct Config {
     pub body_read_timeout: Duration,
     /// A legacy session without requests and without an open stream ends after this.
     pub session_idle_timeout: Duration,
-    /// A call that waits for its client's input is given up after this.
+    /// A legacy client that is asked something in mid-call (elicitation, sampling, roots) must have answered after this. It does not
+    /// count against the budget of the call.
     pub input_timeout: Duration,
     /// Places for sessions of legacy clients.
     pub sessions: SessionPlaces,

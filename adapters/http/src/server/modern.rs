@@ -39,7 +39,7 @@ pub(crate) async fn post(edge: &Edge, caller: Caller, message: Message) -> Resul
 
 async fn request(edge: &Edge, caller: Caller, request: Request) -> Result<HttpResponse, Refusal> {
     let params = read(request.params.as_ref())?;
-    agreement::check(edge.config.era, &caller.headers, &request, &params)?;
+    agreement::check(edge, &caller, &request, &params)?;
     let parent = parent(&params.meta, &caller.headers);
     if is_gone(&request.method) {
         let text = format!("unknown method \"{}\"", super::gate::excerpt(request.method.as_str()));

@@ -127,6 +127,10 @@ pub(crate) struct Nats {
     /// A PEM file with the certificate authorities that are trusted, instead of the system's.
     #[serde(default)]
     pub(crate) tls_ca: Option<PathBuf>,
+    /// Seals what clients keep for servers: request states and task ids. With the same secret on all nodes any of them can
+    /// go on when the node that sealed it is gone. At least 32 characters; `${VAR}` is resolved. Default: each node makes its own.
+    #[serde(default)]
+    pub(crate) seal_secret: Option<Secret>,
 }
 
 fn default_prefix() -> String {
@@ -144,6 +148,7 @@ impl Nats {
             password: None,
             token: None,
             tls_ca: None,
+            seal_secret: None,
         };
         nats.take_credentials_from_url();
         nats

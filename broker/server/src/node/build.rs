@@ -153,7 +153,7 @@ pub(super) fn policy(config: &Config) -> anyhow::Result<Policy> {
     Ok(Policy::new(&principals.collect::<anyhow::Result<Vec<_>>>()?))
 }
 
-pub(super) fn router(config: &Config, node: &NodeId) -> spanwire_router::Config {
+pub(super) fn router(config: &Config, node: &NodeId, seal_secret: Vec<u8>) -> spanwire_router::Config {
     let views = config.views.iter().map(|(name, view)| spanwire_catalog::ViewConfig {
         name: name.as_str().into(),
         servers: (!view.servers.is_empty()).then(|| view.servers.clone()),
@@ -173,6 +173,8 @@ pub(super) fn router(config: &Config, node: &NodeId) -> spanwire_router::Config 
         catalog: spanwire_catalog::Config { views: views.collect(), stale, page_size: config.limits.page_size },
         max_in_flight: config.limits.max_in_flight_total,
         max_subscriptions: 100,
+        seal_secret,
+        input_timeout: input_timeout(config),
         version: VERSION.to_owned(),
     }
 }
