@@ -9,6 +9,7 @@ mod listen;
 mod local;
 mod observe;
 mod plan;
+mod relay;
 mod rewrite;
 mod seal;
 mod sealed;
@@ -33,7 +34,10 @@ use tokio_util::{
     task::{TaskTracker, task_tracker::TaskTrackerToken},
 };
 
-pub use crate::serve::TRACE_METHOD;
+pub use crate::{
+    relay::{MAX_RELAYED_REQUESTS, MAX_RELAYED_STREAMS},
+    serve::TRACE_METHOD,
+};
 
 /// How calls are routed.
 #[derive(Clone)]
@@ -78,6 +82,7 @@ pub(crate) struct Inner {
     pub(crate) telemetry: Telemetry,
     pub(crate) catalog: ArcSwap<Snapshot>,
     pub(crate) snapshots: watch::Sender<u64>,
+    pub(crate) relaying: relay::Relaying,
     pub(crate) seal: seal::Seal,
     in_flight: Arc<Semaphore>,
     /// Calls that a shutdown waits for.
@@ -106,6 +111,7 @@ impl Router {
         let seal = seal.ok_or_else(|| Error::new(ErrorKind::Internal, "the seal could not be made"))?;
         let messaging_system = if parts.backbone.describe() == "memory" { "memory" } else { "nats" };
         let inner = Arc::new(Inner {
+            relaying: relay::Relaying::default(),
             in_flight: Arc::new(Semaphore::new(config.max_in_flight)),
             config,
             policy: ArcSwap::from_pointee(parts.policy),

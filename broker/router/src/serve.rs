@@ -20,6 +20,7 @@ use crate::{
     forward::{CALL_TEMPLATE, Elsewhere, GRACE, describe_bus},
     listen,
     plan::method_not_found,
+    relay,
     sealed,
 };
 
@@ -33,6 +34,9 @@ pub(crate) struct Server(pub(crate) Arc<Inner>);
 
 impl BusHandler for Server {
     fn handle(&self, request: BusRequest) -> BoxStream<'static, Frame> {
+        if request.server.is_none() && &*request.method == relay::SESSION_METHOD {
+            return relay::serve(&self.0, &request);
+        }
         match read_request(&request.payload) {
             Ok((id, message)) => match &request.server {
                 None => end(&id, self.about_this_node(&message)),
@@ -185,7 +189,7 @@ fn end(id: &RequestId, outcome: Outcome) -> BoxStream<'static, Frame> {
     stream::once(std::future::ready(end_frame(id, outcome))).boxed()
 }
 
-fn end_frame(id: &RequestId, outcome: Outcome) -> Frame {
+pub(crate) fn end_frame(id: &RequestId, outcome: Outcome) -> Frame {
     let response = Response { id: Some(id.clone()), outcome: outcome.map_err(|error| error.to_bus_object()) };
     Frame::End { payload: response.to_bytes(), elapsed: Duration::ZERO }
 }

@@ -8,6 +8,7 @@ mod calls;
 mod comes_back;
 mod listen;
 mod peers;
+mod relay;
 mod script;
 mod servers;
 mod spans;

@@ -10,6 +10,7 @@ use super::{
     gate::excerpt,
     legacy::{Found, Session},
     refusal::Refusal,
+    relay::Elsewhere,
 };
 
 /// The revisions served over Streamable HTTP, newest first.
@@ -35,6 +36,8 @@ pub(crate) enum Opening {
     Initialize,
     /// By the session that it names.
     Session(Arc<Session>),
+    /// By the session of another node that it names.
+    Elsewhere(Elsewhere),
 }
 
 /// Chooses among what the listener serves. `initialize` and a session mean legacy; modern metadata wins over a stray
@@ -57,6 +60,7 @@ pub(crate) fn choose(
         (EraChoice::Auto, None) => either(headers, message, session),
         (EraChoice::Legacy, None) => match session {
             Found::Session(session) => Ok(Opening::Session(session)),
+            Found::Elsewhere(session) => Ok(Opening::Elsewhere(session)),
             Found::Unknown => Err(unknown_session()),
             Found::Absent => Err(legacy_only()),
         },
@@ -71,6 +75,7 @@ fn either(headers: &HeaderMap, message: &Message, session: Found) -> Result<Open
     }
     match (session, version) {
         (Found::Session(session), _) => Ok(Opening::Session(session)),
+        (Found::Elsewhere(session), _) => Ok(Opening::Elsewhere(session)),
         (Found::Unknown, _) => Err(unknown_session()),
         (Found::Absent, None) => Err(Refusal::bad_request(
             ErrorKind::InvalidRequest,
