@@ -7,6 +7,7 @@ mod headers;
 mod notices;
 pub(crate) mod params;
 mod relist;
+mod resume;
 mod session;
 mod sse2024;
 mod wire;

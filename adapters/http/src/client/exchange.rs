@@ -1,6 +1,6 @@
 //! One call: its POST, and what comes back on its own stream or on the session's.
 
-use std::sync::atomic::Ordering;
+use std::sync::{Arc, atomic::Ordering};
 
 use futures::StreamExt;
 use http::StatusCode;
@@ -10,12 +10,13 @@ use spanwire_model::{Error, ErrorKind, Event, Outcome, Result};
 
 use super::{
     body::{self, About, Messages},
+    resume,
     wire::Inner,
 };
 
 impl Inner {
     /// Posts a request and opens its reply. A lost session is renewed once.
-    pub(super) async fn open(&self, request: &WireRequest) -> Result<Messages> {
+    pub(super) async fn open(self: &Arc<Self>, request: &WireRequest) -> Result<Messages> {
         let about = self.about(&request.method);
         let (mut renewed, mut relisted) = (false, false);
         loop {
@@ -45,6 +46,9 @@ impl Inner {
                 })?;
                 renewed = true;
                 continue;
+            }
+            if resume::is_possible(request, &response) {
+                return Ok(resume::messages(self.clone(), response, about));
             }
             if response.status().is_success() {
                 return Ok(body::messages(response, about));

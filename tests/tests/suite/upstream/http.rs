@@ -1,6 +1,7 @@
 //! Servers over HTTP, good ones and bad ones.
 
 mod hostile;
+mod resume;
 mod scripted;
 mod sse2024;
 
