@@ -6,6 +6,7 @@ mod bridge;
 mod checks;
 mod connections;
 mod double;
+mod input;
 mod legacy;
 mod streams;
 

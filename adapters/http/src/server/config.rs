@@ -26,6 +26,9 @@ pub struct Config {
     pub body_read_timeout: Duration,
     /// A legacy session without requests and without an open stream ends after this.
     pub session_idle_timeout: Duration,
+    /// A legacy client that is asked something in mid-call (elicitation, sampling, roots) must have answered after this. It does not
+    /// count against the budget of the call.
+    pub input_timeout: Duration,
     /// Places for sessions of legacy clients.
     pub sessions: SessionPlaces,
     /// Open `subscriptions/listen` and GET streams at once, per principal.
@@ -55,6 +58,7 @@ impl Default for Config {
             keep_alive: Duration::from_secs(15),
             body_read_timeout: Duration::from_secs(10),
             session_idle_timeout: Duration::from_secs(30 * 60),
+            input_timeout: Duration::from_secs(10 * 60),
             sessions: SessionPlaces::new(10_000),
             max_listen_streams: 64,
             max_session_events: 256,

@@ -83,12 +83,40 @@ impl Double {
             "stuck" => self.watched("stuck", vec![progress(1)], true),
             "forever" => self.watched("forever", vec![], true),
             "input" => Reply::ready(Ok(json_of(&json!({"resultType": "input_required", "inputRequests": {}})))),
+            "asks" => self.asks(call, &token),
             "missing" => {
                 Reply::ready(Err(Error { code: Some(-32002), ..Error::new(ErrorKind::Server, "no such resource") }))
             }
             "busy" => Reply::ready(Err(Error::new(ErrorKind::Overloaded, "too much at once"))),
             name => Reply::ready(Err(Error::new(ErrorKind::InvalidParams, format!("unknown tool \"{name}\"")))),
         }
+    }
+
+    /// Asks what `arguments.rounds` says, round after round, and answers with the last call's params. The round is the
+    /// `requestState`; `arguments.stateless` has none, and so one round.
+    fn asks(&self, call: &Call, token: &Value) -> Reply {
+        let params = call.params.to_value();
+        let state = params["requestState"].as_str();
+        let round: usize = state.map_or(0, |state| state.strip_prefix("round \"").unwrap().parse().unwrap());
+        let asked = params["arguments"]["rounds"].get(round).cloned();
+        let stateless = params["arguments"]["stateless"] == true;
+        let progress = notification("notifications/progress", json!({"progressToken": token, "progress": 1}));
+        let mut events = if token.is_null() { vec![] } else { vec![Event::Progress(progress)] };
+        if let Some(asked) = asked.filter(|_| !stateless || params.get("inputResponses").is_none()) {
+            let mut result = json!({"resultType": "input_required"});
+            if asked.as_object().is_some_and(|asked| !asked.is_empty()) {
+                result["inputRequests"] = asked;
+            }
+            if !stateless {
+                result["requestState"] = json!(format!("round \"{}", round + 1));
+            }
+            events.push(done(&result));
+        } else if params["arguments"]["hangs"] == true {
+            return self.watched("hangs", events, true);
+        } else {
+            events.push(done(&json!({"resultType": "complete", "content": [], "structuredContent": params})));
+        }
+        self.watched("asks", events, false)
     }
 
     fn listen(&self, call: &Call) -> Reply {
@@ -124,6 +152,10 @@ impl Dispatch for Double {
                 "ttlMs": 1000, "cacheScope": "private",
             })))),
             Method::ToolsCall => self.tool(&call),
+            Method::ResourcesRead => {
+                let uri = call.params.get("uri").map(|uri| uri.to_value()).unwrap_or_default();
+                Reply::ready(Err(Error::new(ErrorKind::InvalidParams, format!("unknown resource {uri}"))))
+            }
             Method::Listen => self.listen(&call),
             other => Reply::ready(Err(Error::new(ErrorKind::MethodNotFound, format!("unknown method \"{other}\"")))),
         }
