@@ -2,7 +2,7 @@
 
 use std::sync::Mutex as StdMutex;
 
-use spanwire_model::{Connected, Upstream};
+use spanwire_model::Connected;
 
 use super::*;
 use crate::{
