@@ -56,8 +56,13 @@ impl Table {
     /// Takes over the reasons of `old` that still have an object, and gives the rest the suite's own words.
     fn give_reasons(&mut self, old: &Self, runs: &[(String, Results)]) {
         for (scenario, cells) in &self.rows {
-            let mut open: Vec<&String> =
-                self.columns.iter().zip(cells).filter(|(_, cell)| needs_a_reason(**cell)).map(|(name, _)| name).collect();
+            let mut open: Vec<&String> = self
+                .columns
+                .iter()
+                .zip(cells)
+                .filter(|(_, cell)| needs_a_reason(**cell))
+                .map(|(name, _)| name)
+                .collect();
             let mut reasons: Vec<(Vec<String>, String)> = Vec::new();
             for (columns, text) in old.reasons.get(scenario).into_iter().flatten() {
                 let kept: Vec<String> = columns.iter().filter(|name| open.contains(name)).cloned().collect();
@@ -92,7 +97,11 @@ impl Table {
                 if expected != got {
                     let better = matches!((expected, got), (Some(expected), Some(got)) if got < expected);
                     let hint = if better { ": it got better, run UPDATE_GOLDEN=1" } else { "" };
-                    differences.push(format!("{scenario}, {column}: expected {}, got {}{hint}", text(expected), text(got)));
+                    differences.push(format!(
+                        "{scenario}, {column}: expected {}, got {}{hint}",
+                        text(expected),
+                        text(got)
+                    ));
                 } else if needs_a_reason(got) && !self.has_reason(scenario, column) {
                     differences.push(format!("{scenario}, {column}: {} without a reason", text(got)));
                 }
@@ -107,9 +116,11 @@ impl Table {
     }
 
     fn has_reason(&self, scenario: &str, column: &str) -> bool {
-        self.reasons.get(scenario).into_iter().flatten().any(|(columns, text)| {
-            columns.iter().any(|name| name == column) && !text.is_empty()
-        })
+        self.reasons
+            .get(scenario)
+            .into_iter()
+            .flatten()
+            .any(|(columns, text)| columns.iter().any(|name| name == column) && !text.is_empty())
     }
 
     fn write(&self, out: &mut String) {
@@ -166,14 +177,17 @@ fn needs_a_reason(cell: Option<Verdict>) -> bool {
 pub(super) fn check(title: &str, runs: &[(String, Results)]) -> Result<()> {
     let mut found = Table::of(title, runs);
     let path = file("expected.txt");
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("conformance");
+    fs::create_dir_all(&folder)?;
     // Tests of this module may run at once, and each owns one table of the file.
-    let lock = File::create(env::temp_dir().join("spanwire-conformance-expected.lock"))?;
+    let lock = File::create(folder.join("lock"))?;
     lock.lock()?;
     let mut tables = Table::parse(&fs::read_to_string(&path).unwrap_or_default())?;
     let at = tables.iter().position(|table| table.title == title);
     let old = at.map(|at| tables.remove(at)).unwrap_or_default();
     found.give_reasons(&old, runs);
-    let report = write_report(&found, runs)?;
+    let report = folder.join(format!("{}.txt", title.replace(' ', "-")));
+    fs::write(&report, report_of(&found, runs))?;
     if env::var_os("UPDATE_GOLDEN").is_some() {
         tables.push(found);
         tables.sort_by(|a, b| b.title.cmp(&a.title));
@@ -195,9 +209,7 @@ pub(super) fn check(title: &str, runs: &[(String, Results)]) -> Result<()> {
 }
 
 /// The table with every trouble below it.
-fn write_report(table: &Table, runs: &[(String, Results)]) -> Result<PathBuf> {
-    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("conformance");
-    fs::create_dir_all(&folder)?;
+fn report_of(table: &Table, runs: &[(String, Results)]) -> String {
     let mut text = String::new();
     table.write(&mut text);
     for (column, results) in runs {
@@ -205,9 +217,7 @@ fn write_report(table: &Table, runs: &[(String, Results)]) -> Result<PathBuf> {
             let _ = writeln!(text, "\n{scenario}, {column}: {}\n  {}", outcome.verdict, outcome.troubles.join("\n  "));
         }
     }
-    let path = folder.join(format!("{}.txt", table.title.replace(' ', "-")));
-    fs::write(&path, text)?;
-    Ok(path)
+    text
 }
 
 #[test]
