@@ -13,6 +13,7 @@ mod json;
 mod message;
 pub mod meta;
 mod method;
+pub mod mirror;
 mod params;
 mod revision;
 pub mod tasks;

@@ -6,8 +6,10 @@ mod bridge;
 mod checks;
 mod connections;
 mod double;
+mod eras;
 mod input;
 mod legacy;
+mod relay;
 mod streams;
 
 use std::{sync::Arc, time::Duration};
@@ -15,7 +17,7 @@ use std::{sync::Arc, time::Duration};
 use futures::StreamExt;
 use serde_json::{Value, json};
 use spanwire_http::server::{Authenticate, Config, ConnectionLimits, router, serve};
-use spanwire_model::{Error, ErrorKind, Principal};
+use spanwire_model::{Dispatch, Error, ErrorKind, Principal};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use self::double::Double;
@@ -58,6 +60,14 @@ async fn node() -> Node {
 }
 
 async fn node_with(change: impl FnOnce(&mut Config, &mut ConnectionLimits)) -> Node {
+    start(change, router).await
+}
+
+/// A node with routes of its own making.
+async fn start(
+    change: impl FnOnce(&mut Config, &mut ConnectionLimits),
+    routes: impl FnOnce(Config, Arc<dyn Dispatch>, Arc<dyn Authenticate>) -> axum::Router,
+) -> Node {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let shutdown = CancellationToken::new();
@@ -65,7 +75,7 @@ async fn node_with(change: impl FnOnce(&mut Config, &mut ConnectionLimits)) -> N
     let mut config = Config { shutdown: shutdown.clone(), ..Config::default() };
     change(&mut config, &mut limits);
     let double = Arc::new(Double::default());
-    let app = router(config, double.clone(), Arc::new(Tokens));
+    let app = routes(config, double.clone(), Arc::new(Tokens));
     tokio::spawn(serve(listener, app, limits, shutdown.clone()));
     Node { address, double, client: client(), _guard: shutdown.clone().drop_guard(), shutdown }
 }

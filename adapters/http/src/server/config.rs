@@ -2,12 +2,15 @@
 
 use std::{sync::Arc, time::Duration};
 
+use spanwire_model::EraChoice;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 /// Configuration of [`super::router`].
 #[derive(Debug, Clone)]
 pub struct Config {
+    /// Which eras clients may speak.
+    pub era: EraChoice,
     /// Longest body of a request, in bytes.
     pub max_body_bytes: usize,
     /// Values of `Origin` that may call: `scheme://host`, `scheme://host:port`, or `scheme://host:*` for any port. A
@@ -43,6 +46,7 @@ impl Default for Config {
     fn default() -> Self {
         let own = |values: &[&str]| values.iter().map(|value| (*value).to_owned()).collect();
         Self {
+            era: EraChoice::Auto,
             max_body_bytes: 16 * 1024 * 1024,
             allowed_origins: own(&[
                 "http://localhost:*",

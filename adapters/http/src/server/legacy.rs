@@ -18,7 +18,6 @@ use http::{HeaderValue, StatusCode};
 use spanwire_era::session::{self as era, Heard};
 use spanwire_mcp::{Message, Method, Notification, Revision, WireError, header};
 use spanwire_model::{Error, ErrorKind};
-use uuid::Uuid;
 
 use self::calls::{at_once, ready, response, serve};
 pub(crate) use self::{
@@ -38,7 +37,7 @@ pub(crate) async fn initialize(edge: &Edge, caller: &Caller, message: Message) -
     let Message::Request(request) = message else { return Err(unknown_session()) };
     let opened = era::Session::open(request.params.as_ref()).map_err(Refusal::of)?;
     let place = edge.sessions.reserve().map_err(Refusal::of)?;
-    let id: Arc<str> = Uuid::new_v4().to_string().into();
+    let id = edge.sessions.new_id();
     let origin = calls::Origin::new(edge, caller, request.params.as_ref());
     let discovered = origin.dispatch(Method::Discover, opened.canonical_params(None), &opened, &id, &request.id);
     let outcome = discovered.outcome().await.map(|result| opened.initialize_result(&result));
@@ -135,7 +134,7 @@ fn named(edge: &Edge, caller: &Caller, method: &http::Method) -> Result<Arc<Sess
             check_version(&session, caller)?;
             Ok(session)
         }
-        Found::Unknown => Err(unknown_session()),
+        Found::Unknown | Found::Elsewhere(_) => Err(unknown_session()),
         Found::Absent => Err(Refusal::method_not_allowed(method)),
     }
 }

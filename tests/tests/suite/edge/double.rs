@@ -1,10 +1,13 @@
 //! A scripted broker.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use futures::{StreamExt, stream};
 use serde_json::{Value, json};
-use spanwire_mcp::{Json, Method, Notification, Params};
+use spanwire_mcp::{
+    Json, Method, Notification, Params,
+    mirror::{self, Mirrored},
+};
 use spanwire_model::{Call, Dispatch, Error, ErrorKind, Event, Reply};
 use tokio::sync::{broadcast, mpsc};
 
@@ -45,6 +48,16 @@ fn done(value: &Value) -> Event {
     Event::Done(Ok(json_of(value)))
 }
 
+/// The input schema of the tool `sql`, whose clients mirror arguments.
+fn sql_schema() -> Value {
+    json!({"type": "object", "properties": {
+        "region": {"type": "string", "x-mcp-header": "Region"},
+        "limit": {"type": "integer", "x-mcp-header": "Limit"},
+        "options": {"type": "object", "properties": {"dry": {"type": "boolean", "x-mcp-header": "Dry-Run"}}},
+        "query": {"type": "string"},
+    }})
+}
+
 impl Double {
     /// The name of the next reply that is dropped.
     pub(super) async fn dropped(&self) -> String {
@@ -72,7 +85,7 @@ impl Double {
         };
         let result = json!({"resultType": "complete", "content": [], "structuredContent": call.params.to_value()});
         match params.name.as_deref().unwrap_or_default() {
-            "echo" | "gr\u{fc}\u{df}e" => Reply::ready(Ok(Json::from_trusted(
+            "sql" | "echo" | "gr\u{fc}\u{df}e" => Reply::ready(Ok(Json::from_trusted(
                 // A body as a modern server may send it: first member, and with line breaks.
                 format!(
                     "{{\"resultType\":\"complete\",\n\"content\":[],\"structuredContent\":{}}}",
@@ -148,7 +161,9 @@ impl Dispatch for Double {
                 "_meta": {"io.modelcontextprotocol/serverInfo": {"name": "double", "version": "1"}},
             })))),
             Method::ToolsList => Reply::ready(Ok(json_of(&json!({
-                "resultType": "complete", "tools": [{"name": "echo", "inputSchema": {"type": "object"}}],
+                "resultType": "complete", "tools": [
+                    {"name": "echo", "inputSchema": {"type": "object"}}, {"name": "sql", "inputSchema": sql_schema()},
+                ],
                 "ttlMs": 1000, "cacheScope": "private",
             })))),
             Method::ToolsCall => self.tool(&call),
@@ -163,5 +178,9 @@ impl Dispatch for Double {
 
     fn has_view(&self, _: &spanwire_model::Principal, view: &str) -> bool {
         view == "work"
+    }
+
+    fn mirrored(&self, _: &spanwire_model::Principal, _: Option<&str>, tool: &str) -> Option<Arc<[Mirrored]>> {
+        (tool == "sql").then(|| mirror::annotations(&json_of(&sql_schema())).unwrap().into())
     }
 }

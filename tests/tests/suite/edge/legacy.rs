@@ -6,11 +6,11 @@ use crate::edge::double::notification;
 /// A client with a session.
 pub(super) struct Old<'a> {
     pub(super) node: &'a Node,
-    revision: &'static str,
-    session: String,
+    pub(super) revision: &'static str,
+    pub(super) session: String,
 }
 
-fn initialize(revision: &str) -> Value {
+pub(super) fn initialize(revision: &str) -> Value {
     initialize_with(revision, json!({"sampling": {}, "roots": {"listChanged": true}}))
 }
 

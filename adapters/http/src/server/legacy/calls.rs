@@ -47,7 +47,7 @@ impl Origin {
             principal: caller.principal.clone(),
             view: caller.view.clone(),
             address: caller.address,
-            parent: modern::parent(&meta, &caller.headers),
+            parent: caller.parent(&meta),
             budget: modern::budget(edge, false),
         }
     }

@@ -8,7 +8,7 @@ use std::{
 
 use spanwire_era::session as era;
 use spanwire_mcp::header;
-use spanwire_model::{Dispatch, Error, ErrorKind};
+use spanwire_model::{Dispatch, Error, ErrorKind, NodeId};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
@@ -17,7 +17,12 @@ use super::{
     feed::{self, Feed},
     session::{Opened, Session},
 };
-use crate::server::{Caller, Config, SessionPlaces, agreement::single, refusal::Refusal};
+use crate::server::{
+    Caller, Config, SessionPlaces,
+    agreement::single,
+    refusal::Refusal,
+    relay::{Elsewhere, new_session_id},
+};
 
 /// Hexadecimal digits of a session's tag.
 const TAG_LENGTH: usize = 12;
@@ -28,12 +33,15 @@ pub(crate) enum Found {
     Absent,
     /// No session of this caller and view.
     Unknown,
+    /// One of another node.
+    Elsewhere(Elsewhere),
     /// This one.
     Session(Arc<Session>),
 }
 
 /// Every open session. Dropping it ends them.
 pub(crate) struct Sessions {
+    node: Option<NodeId>,
     open: Arc<Table>,
     places: SessionPlaces,
     max_events: usize,
@@ -59,9 +67,10 @@ impl Table {
 }
 
 impl Sessions {
-    pub(crate) fn new(config: &Config, dispatch: Arc<dyn Dispatch>) -> Self {
+    pub(crate) fn new(config: &Config, node: Option<NodeId>, dispatch: Arc<dyn Dispatch>) -> Self {
         let closed = config.shutdown.child_token();
         Self {
+            node,
             open: Arc::default(),
             places: config.sessions.clone(),
             max_events: config.max_session_events,
@@ -77,7 +86,15 @@ impl Sessions {
     pub(crate) fn find(&self, caller: &Caller) -> Result<Found, Refusal> {
         let Some(id) = single(&caller.headers, header::SESSION_ID, "Mcp-Session-Id")? else { return Ok(Found::Absent) };
         let found = self.open.get(id).filter(|session| !session.is_closed() && session.belongs_to(caller));
-        Ok(found.map_or(Found::Unknown, Found::Session))
+        Ok(match found {
+            Some(session) => Found::Session(session),
+            None => Elsewhere::of(self.node.as_ref(), caller, id).map_or(Found::Unknown, Found::Elsewhere),
+        })
+    }
+
+    /// A fresh id, which names this node.
+    pub(crate) fn new_id(&self) -> Arc<str> {
+        new_session_id(self.node.as_ref())
     }
 
     /// Takes a place for a new session.
