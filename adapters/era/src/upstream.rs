@@ -21,6 +21,7 @@ mod notices;
 mod outgoing;
 mod pump;
 mod requests;
+mod tasks;
 mod wire;
 
 pub use calls::{Calls, Inbox};

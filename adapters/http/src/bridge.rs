@@ -33,6 +33,7 @@ use tokio_util::{
 };
 
 use self::session::Session;
+use crate::client::params::ParamHeaders;
 
 /// Requests that run at once; a further one is refused.
 const MAX_RUNNING: usize = 256;
@@ -71,6 +72,8 @@ struct Bridge {
     lines: mpsc::Sender<Bytes>,
     running: Mutex<HashMap<RequestId, Running>>,
     session: Session,
+    /// What tools want mirrored, as far as the node has asked for it.
+    params: ParamHeaders,
     closing: CancellationToken,
 }
 
@@ -98,6 +101,7 @@ where
         lines,
         running: Mutex::default(),
         session: Session::default(),
+        params: ParamHeaders::default(),
         closing: CancellationToken::new(),
     });
     let guard = bridge.closing.clone().drop_guard();

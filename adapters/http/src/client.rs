@@ -2,9 +2,11 @@
 
 mod body;
 mod cancel;
+mod exchange;
 mod headers;
 mod notices;
-mod params;
+pub(crate) mod params;
+mod relist;
 mod session;
 mod wire;
 

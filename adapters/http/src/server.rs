@@ -27,7 +27,7 @@ use axum::{
     routing::any,
 };
 use http::{HeaderMap, Method, StatusCode};
-use spanwire_model::{Dispatch, Error, ErrorKind, Principal};
+use spanwire_model::{Dispatch, EraChoice, Error, ErrorKind, Principal};
 
 pub use self::{
     config::{Config, ConnectionLimits, SessionPlaces},
@@ -107,6 +107,8 @@ async fn handle(edge: Arc<Edge>, view: Option<Arc<str>>, request: Request) -> Re
     let caller = Caller { principal, view, address, headers: parts.headers };
     if method == Method::POST {
         post::post(edge, caller, body).await
+    } else if edge.config.era == EraChoice::Modern {
+        Err(Refusal::method_not_allowed(&method))
     } else if method == Method::GET {
         legacy::get(&edge, &caller)
     } else if method == Method::DELETE {

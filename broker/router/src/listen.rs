@@ -208,7 +208,13 @@ fn subscription(inner: &Inner, call: &Call, uri: &str) -> Result<Forward> {
     let params = call.params.with(&[("notifications", filter.as_bytes())], &[]);
     let call = Call { params, ..call.clone() };
     let permitted = inner.policy.load().authorize(call, route).map_err(|_| unknown())?;
-    Ok(Forward { permitted, exposed: None, rewrite_uris: view.rewrites_uris(), elsewhere: Elsewhere::default() })
+    Ok(Forward {
+        permitted,
+        exposed: None,
+        rewrite_uris: view.rewrites_uris(),
+        back: None,
+        elsewhere: Elsewhere::default(),
+    })
 }
 
 async fn sleep_until(at: Option<Instant>) {

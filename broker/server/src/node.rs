@@ -61,7 +61,7 @@ pub(crate) async fn start(config: Config) -> anyhow::Result<RunningNode> {
     };
     let registry = spanwire_registry::start(build::registry(&config, &node), parts, build::specs(&config)?).await?;
     let router = Router::start(
-        build::router(&config, &node),
+        build::router(&config, &node, files::seal_secret(&config, &data)?),
         spanwire_router::Parts {
             policy: build::policy(&config)?,
             registry: registry.clone(),
@@ -79,7 +79,7 @@ pub(crate) async fn start(config: Config) -> anyhow::Result<RunningNode> {
     let control = Arc::new(control::NodeControl {
         node,
         started: std::time::Instant::now(),
-        listeners: [("http", http_addr), ("grpc", grpc_addr)],
+        listeners: [("http", http_addr, Some(edge.era)), ("grpc", grpc_addr, None)],
         otlp_endpoint,
         registry: registry.clone(),
         router: router.clone(),

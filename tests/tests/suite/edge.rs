@@ -6,6 +6,8 @@ mod bridge;
 mod checks;
 mod connections;
 mod double;
+mod eras;
+mod input;
 mod legacy;
 mod streams;
 

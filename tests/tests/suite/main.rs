@@ -2,6 +2,7 @@
 
 mod backbone;
 mod cli;
+mod conformance;
 mod edge;
 mod faults;
 mod federation;

@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod access;
+mod apps;
 mod calls;
+mod comes_back;
 mod listen;
 mod peers;
 mod script;

@@ -17,6 +17,7 @@ use super::{
     outgoing::Outgoing,
     pump::Pump,
     requests::{RefuseAll, ServerRequests},
+    tasks::Tasks,
     wire::{Discovery, Unasked, Wire, WireRequest},
 };
 
@@ -85,6 +86,7 @@ pub async fn connect(
     let stop = CancellationToken::new();
     let stop_guard = stop.clone().drop_guard();
     let (board, listeners, level) = <(Arc<Board>, Arc<Listeners>, Arc<Level>)>::default();
+    let tasks = Arc::new(Tasks::new(line.clone(), stop.clone()));
     let (notices_tx, notices) = mpsc::channel(NOTICES);
     let pump = Pump {
         line: line.clone(),
@@ -92,6 +94,7 @@ pub async fn connect(
         listeners: listeners.clone(),
         level: level.clone(),
         requests: settings.requests.clone(),
+        tasks: tasks.clone(),
         stop: stop.clone(),
     };
     // From here on: a server may ping in the middle of the handshake.
@@ -101,6 +104,7 @@ pub async fn connect(
 
     let handshake = Handshake { line: &line, settings, choice };
     let facts = handshake.run(known).await.map_err(|error| during_connect(&line.server, error))?;
+    let facts = tasks.offered(facts);
     let upstream: Arc<dyn Upstream> = match facts.era() {
         Era::Modern => {
             tokio::spawn(watch_lists(line.clone(), facts.clone(), board, stop));
@@ -109,7 +113,7 @@ pub async fn connect(
         Era::Legacy => {
             let (watchers, on) = (listeners.clone(), line.clone());
             tokio::spawn(async move { watchers.run(on, stop).await });
-            Arc::new(Legacy { line, facts: facts.clone(), level, listeners, _stop: stop_guard })
+            Arc::new(Legacy { line, facts: facts.clone(), level, listeners, tasks, _stop: stop_guard })
         }
     };
     Ok(Connected { upstream, facts, notices })

@@ -14,6 +14,7 @@ use super::{
     listeners::Listeners,
     modern::caller_token,
     outgoing::Outgoing,
+    tasks::{Tasks, watchable},
 };
 
 /// The log level that the server was told last.
@@ -43,6 +44,7 @@ pub(super) struct Legacy {
     pub facts: ServerFacts,
     pub level: Arc<Level>,
     pub listeners: Arc<Listeners>,
+    pub tasks: Arc<Tasks>,
     pub _stop: DropGuard,
 }
 
@@ -61,7 +63,12 @@ impl Upstream for Legacy {
         };
         match call.method {
             Method::Discover => Reply::ready(Ok(discover_result(&self.facts))),
-            Method::Listen => self.listeners.listen(self.line.next_id(), wishes.filter, &self.facts),
+            Method::Listen => {
+                let tasks = watchable(wishes.filter.task_ids.clone(), &self.facts);
+                let reply = self.listeners.listen(self.line.next_id(), wishes.filter, &self.facts);
+                self.tasks.watch(reply, &call, tasks)
+            }
+            _ if self.tasks.are_offered() => self.with_tasks(call, wishes.log_level),
             _ => self.send(call, wishes.log_level),
         }
     }
@@ -81,6 +88,20 @@ impl Legacy {
         }
         let log_level = log_level.filter(|_| self.facts.has("logging"));
         Ok(Wishes { filter: params.notifications.unwrap_or_default(), log_level })
+    }
+
+    /// The same for a server whose calls may be tasks.
+    fn with_tasks(&self, call: UpstreamCall, log_level: Option<String>) -> Reply {
+        match call.method {
+            Method::ToolsList => self.tasks.listing(self.send(call, log_level)),
+            Method::ToolsCall => match self.tasks.prepare(call) {
+                Ok((call, true)) => Tasks::created(self.send(call, log_level)),
+                Ok((call, false)) => self.send(call, log_level),
+                Err(error) => Reply::ready(Err(error)),
+            },
+            Method::TasksGet | Method::TasksUpdate | Method::TasksCancel => self.tasks.answer(call),
+            _ => self.send(call, log_level),
+        }
     }
 
     fn send(&self, call: UpstreamCall, log_level: Option<String>) -> Reply {

@@ -12,6 +12,7 @@ use super::{
     listeners::Listeners,
     notices::Board,
     requests::{MAX_REQUESTS, ServerRequests},
+    tasks::Tasks,
     wire::Unasked,
 };
 
@@ -25,6 +26,7 @@ pub(super) struct Pump {
     pub listeners: Arc<Listeners>,
     pub level: Arc<Level>,
     pub requests: Arc<dyn ServerRequests>,
+    pub tasks: Arc<Tasks>,
     pub stop: CancellationToken,
 }
 
@@ -39,10 +41,15 @@ impl Pump {
             };
             match item {
                 Some(Unasked::Notification(notification)) => self.notification(&notification),
-                Some(Unasked::Request { request, call: _ }) => self.request(request, &room),
+                Some(Unasked::Request { request, call }) => {
+                    if let Some(request) = self.tasks.request(request, call) {
+                        self.request(request, &room);
+                    }
+                }
                 Some(Unasked::SessionRenewed) => {
                     self.level.forget();
                     self.listeners.forgotten();
+                    self.tasks.forgotten();
                     self.board.all_changed();
                 }
                 Some(Unasked::Closed(reason)) => break Some(reason),
@@ -61,7 +68,12 @@ impl Pump {
             Method::ToolsListChanged
             | Method::PromptsListChanged
             | Method::ResourcesListChanged
-            | Method::ResourceUpdated => self.listeners.fan_out(notification),
+            | Method::ResourceUpdated
+            | Method::LegacyTaskStatus => self.listeners.fan_out(notification),
+            Method::Cancelled => {
+                let id = notification.params.as_ref().and_then(|params| params.get("requestId")?.read().ok());
+                let _ = id.is_some_and(|id| self.tasks.withdrawn(&id));
+            }
             Method::LogMessage => log(&self.line.server, notification),
             method => tracing::debug!(server = %self.line.server, %method, "notification that belongs to no call"),
         }

@@ -3,17 +3,20 @@
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
 use http::{HeaderMap, HeaderValue, StatusCode};
-use spanwire_mcp::{Json, Limits, Message, Method, Params, Request, Response, header};
+use spanwire_mcp::{Json, Limits, Message, Method, Params, Request, RequestId, Response, codes, header, meta};
 use spanwire_model::{Error, ErrorKind};
 use sse_stream::SseStream;
 
 use super::Bridge;
 
+/// Pages of the list of tools that are read for one refused call.
+const MAX_PAGES: usize = 100;
+
 impl Bridge {
     /// Sends a request and passes on everything that belongs to it. An error is the host's answer.
     pub(super) async fn ask(&self, request: &Request, body: Bytes) -> Result<(), Error> {
         if let Some(headers) = modern_headers(request) {
-            return self.relay(self.post(body, headers).await?, request, None).await;
+            return self.ask_modern(request, body, headers).await;
         }
         if request.method == Method::Initialize {
             let response = self.post(body.clone(), HeaderMap::new()).await?;
@@ -27,6 +30,51 @@ impl Bridge {
             response = self.post(body, self.session.headers()).await?;
         }
         self.relay(response, request, None).await
+    }
+
+    /// A modern request. What a tool wants mirrored is learned when the node says that the headers do not match, for then
+    /// nothing was executed (2026-07-28, streamable-http, "Client Behavior").
+    async fn ask_modern(&self, request: &Request, body: Bytes, headers: HeaderMap) -> Result<(), Error> {
+        let with_arguments = || {
+            let mut headers = headers.clone();
+            if let (Method::ToolsCall, Some(params)) = (&request.method, &request.params) {
+                self.params.mirror(&mut headers, params);
+            }
+            headers
+        };
+        let sent = with_arguments();
+        let mut response = self.post(body.clone(), sent.clone()).await?;
+        if response.status() == StatusCode::BAD_REQUEST && request.method == Method::ToolsCall {
+            let mut answer = read_response(response).await?;
+            let mismatch = matches!(&answer.outcome, Err(error) if error.code == codes::HEADER_MISMATCH);
+            if mismatch {
+                self.list_tools(request).await?;
+            }
+            if !mismatch || with_arguments() == sent {
+                answer.id = Some(request.id.clone());
+                self.say(&answer.to_bytes()).await;
+                return Ok(());
+            }
+            response = self.post(body, with_arguments()).await?;
+        }
+        self.relay(response, request, None).await
+    }
+
+    /// Reads what the tools want mirrored.
+    async fn list_tools(&self, call: &Request) -> Result<(), Error> {
+        let meta_in = call.params.as_ref().and_then(|params| params.get("_meta")).unwrap_or_else(Json::empty_object);
+        let meta_out = meta_in.with(&[], &[meta::PROGRESS_TOKEN]);
+        let mut params = Json::empty_object().with(&[("_meta", meta_out.as_bytes())], &[]);
+        for _ in 0..MAX_PAGES {
+            let id = RequestId::String("tools".into());
+            let request = Request { id, method: Method::ToolsList, params: Some(params.clone()) };
+            let headers = modern_headers(&request).unwrap_or_default();
+            let page = self.result_of(self.post(request.to_bytes(), headers).await?).await?;
+            self.params.note(&page);
+            let Some(cursor) = page.get("nextCursor") else { break };
+            params = params.with(&[("cursor", cursor.as_bytes())], &[]);
+        }
+        Ok(())
     }
 
     pub(super) async fn post(&self, body: Bytes, headers: HeaderMap) -> Result<reqwest::Response, Error> {
@@ -119,6 +167,7 @@ fn modern_headers(request: &Request) -> Option<HeaderMap> {
     let version = params.meta.protocol_version.as_deref()?;
     let name = match request.method.name_member() {
         Some("uri") => params.uri.as_deref(),
+        Some("taskId") => params.task_id.as_deref(),
         Some(_) => params.name.as_deref(),
         None => None,
     };

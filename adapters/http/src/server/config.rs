@@ -2,12 +2,15 @@
 
 use std::{sync::Arc, time::Duration};
 
+use spanwire_model::EraChoice;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 /// Configuration of [`super::router`].
 #[derive(Debug, Clone)]
 pub struct Config {
+    /// Which eras clients may speak.
+    pub era: EraChoice,
     /// Longest body of a request, in bytes.
     pub max_body_bytes: usize,
     /// Values of `Origin` that may call: `scheme://host`, `scheme://host:port`, or `scheme://host:*` for any port. A
@@ -26,6 +29,9 @@ pub struct Config {
     pub body_read_timeout: Duration,
     /// A legacy session without requests and without an open stream ends after this.
     pub session_idle_timeout: Duration,
+    /// A legacy client that is asked something in mid-call (elicitation, sampling, roots) must have answered after this. It does not
+    /// count against the budget of the call.
+    pub input_timeout: Duration,
     /// Places for sessions of legacy clients.
     pub sessions: SessionPlaces,
     /// Open `subscriptions/listen` and GET streams at once, per principal.
@@ -40,6 +46,7 @@ impl Default for Config {
     fn default() -> Self {
         let own = |values: &[&str]| values.iter().map(|value| (*value).to_owned()).collect();
         Self {
+            era: EraChoice::Auto,
             max_body_bytes: 16 * 1024 * 1024,
             allowed_origins: own(&[
                 "http://localhost:*",
@@ -55,6 +62,7 @@ impl Default for Config {
             keep_alive: Duration::from_secs(15),
             body_read_timeout: Duration::from_secs(10),
             session_idle_timeout: Duration::from_secs(30 * 60),
+            input_timeout: Duration::from_secs(10 * 60),
             sessions: SessionPlaces::new(10_000),
             max_listen_streams: 64,
             max_session_events: 256,

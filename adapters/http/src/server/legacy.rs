@@ -4,6 +4,8 @@
 //! A response stream that its client closes cancels the call: streams are not resumable here, so nobody could ever read
 //! the answer. `notifications/cancelled` does the same while the stream stays open.
 
+mod asking;
+mod calls;
 mod feed;
 mod outbox;
 mod session;
@@ -13,24 +15,22 @@ use std::sync::Arc;
 
 use axum::response::{IntoResponse, Response as HttpResponse};
 use http::{HeaderValue, StatusCode};
-use spanwire_era::session::{self as era, Heard, Step};
-use spanwire_mcp::{
-    Json, Message, Method, Notification, Params, Request, RequestId, Response, Revision, WireError, header,
-};
-use spanwire_model::{Call, ClientFacts, EdgeTransport, Error, ErrorKind, Event, Outcome};
-use tokio::time::Instant;
+use spanwire_era::session::{self as era, Heard};
+use spanwire_mcp::{Message, Method, Notification, Revision, WireError, header};
+use spanwire_model::{Error, ErrorKind};
 use uuid::Uuid;
 
+use self::calls::{at_once, ready, response, serve};
 pub(crate) use self::{
     session::Session,
     table::{Found, Sessions},
 };
 use super::{
     Caller, Edge,
-    answer::{self, Out, Outgoing},
-    gate, modern,
+    answer::{self, Begun, Outgoing},
+    gate,
     opening::{unknown_session, version},
-    refusal::{Refusal, json, note},
+    refusal::{Refusal, json},
 };
 
 /// Opens a session. The answer comes from the broker's `server/discover`.
@@ -39,9 +39,9 @@ pub(crate) async fn initialize(edge: &Edge, caller: &Caller, message: Message) -
     let opened = era::Session::open(request.params.as_ref()).map_err(Refusal::of)?;
     let place = edge.sessions.reserve().map_err(Refusal::of)?;
     let id: Arc<str> = Uuid::new_v4().to_string().into();
-    let facts = facts(caller, &opened, &id, &request.id);
-    let discover = call(edge, caller, Method::Discover, opened.canonical_params(None), request.params.as_ref(), facts);
-    let outcome = edge.dispatch.dispatch(discover).outcome().await.map(|result| opened.initialize_result(&result));
+    let origin = calls::Origin::new(edge, caller, request.params.as_ref());
+    let discovered = origin.dispatch(Method::Discover, opened.canonical_params(None), &opened, &id, &request.id);
+    let outcome = discovered.outcome().await.map(|result| opened.initialize_result(&result));
     let failed = outcome.is_err();
     let mut response = json(StatusCode::OK, response(request.id, outcome));
     if !failed {
@@ -74,8 +74,10 @@ pub(crate) async fn post(
             hear(&session, &notification);
             Ok(StatusCode::ACCEPTED.into_response())
         }
-        // The broker asks a client nothing yet: an answer has no question to go to.
-        Message::Response(_) => Ok(StatusCode::ACCEPTED.into_response()),
+        Message::Response(response) => {
+            session.answer(response);
+            Ok(StatusCode::ACCEPTED.into_response())
+        }
     }
 }
 
@@ -98,14 +100,17 @@ pub(crate) async fn batch(
                 outgoing.push(served.unwrap_or_else(|error| at_once(id, Err(error))));
             }
             Ok(Message::Notification(notification)) => hear(&session, &notification),
-            Ok(Message::Response(_)) => {}
+            Ok(Message::Response(response)) => session.answer(response),
             Err(error) => outgoing.push(ready(error.to_response().to_bytes())),
         }
     }
     if outgoing.is_empty() {
         return Ok(StatusCode::ACCEPTED.into_response());
     }
-    Ok(answer::batch(outgoing, edge.config.keep_alive).await)
+    Ok(match answer::begin_batch(outgoing, edge.config.keep_alive).await {
+        Begun::Whole(response) => response,
+        Begun::Stream(first, rest) => answer::events(first, rest, edge.config.keep_alive),
+    })
 }
 
 /// GET: the session's stream for messages that belong to no request. A second one takes the first one's place, since
@@ -154,91 +159,4 @@ fn hear(session: &Arc<Session>, notification: &Notification) {
         Heard::Cancelled(id) => session.cancel(&id),
         Heard::Nothing => {}
     }
-}
-
-/// The messages that answer one request.
-async fn serve(edge: &Edge, caller: &Caller, session: &Arc<Session>, request: Request) -> Result<Outgoing, Error> {
-    let running = session.start(&request.id)?;
-    let (method, params) = match session.step(&request) {
-        Step::Answer(outcome) => return Ok(at_once(request.id, outcome)),
-        Step::Subscribe(uri) => return Ok(at_once(request.id, session.subscribe(uri).await)),
-        Step::Unsubscribe => return Ok(at_once(request.id, session.unsubscribe().await)),
-        Step::Call { method, params } => (method, params),
-    };
-    let facts = session.with_state(|state| facts(caller, state, session.id(), &request.id));
-    let call = call(edge, caller, method.clone(), params, request.params.as_ref(), facts);
-    let mut reply = edge.dispatch.dispatch(call);
-    Ok(Box::pin(async_stream::stream! {
-        let running = running;
-        loop {
-            let event = tokio::select! {
-                biased;
-                () = running.cancelled() => break,
-                event = futures::StreamExt::next(&mut reply) => event,
-            };
-            match event {
-                Some(Event::Progress(notification) | Event::Notification(notification)) => {
-                    if let Some(notification) = era::notification(notification) {
-                        yield Out::Notification(notification.to_bytes());
-                    }
-                }
-                Some(Event::Done(outcome)) => {
-                    let outcome = outcome.and_then(|result| era::result(&method, result));
-                    // The client may use the id again once it has read the response.
-                    drop(running);
-                    yield Out::Response(StatusCode::OK, response(request.id, outcome));
-                    break;
-                }
-                None => break,
-            }
-        }
-    }))
-}
-
-/// A canonical call of this client; its trace context stands in the params as they came.
-fn call(
-    edge: &Edge,
-    caller: &Caller,
-    method: Method,
-    params: Json,
-    original: Option<&Json>,
-    client: ClientFacts,
-) -> Call {
-    let meta = Params::read(original).unwrap_or_default().meta;
-    Call {
-        id: Uuid::now_v7(),
-        principal: caller.principal.clone(),
-        view: caller.view.clone(),
-        deadline: Instant::now() + modern::budget(edge, method == Method::Listen),
-        method,
-        params,
-        parent: modern::parent(&meta, &caller.headers),
-        client,
-    }
-}
-
-fn facts(caller: &Caller, state: &era::Session, session_id: &Arc<str>, request_id: &RequestId) -> ClientFacts {
-    ClientFacts {
-        address: caller.address,
-        request_id: Some(request_id.to_string()),
-        session_id: Some(session_id.clone()),
-        ..ClientFacts::of(EdgeTransport::Http, state.revision())
-    }
-}
-
-/// The response. Errors of a session's requests are JSON-RPC errors under 200: a 404, for one, would end the session.
-fn response(id: RequestId, outcome: Outcome) -> bytes::Bytes {
-    let outcome = outcome.map_err(|error| {
-        note(&error);
-        error.to_object()
-    });
-    Response { id: Some(id), outcome }.to_bytes()
-}
-
-fn at_once(id: RequestId, outcome: Outcome) -> Outgoing {
-    ready(response(id, outcome))
-}
-
-fn ready(message: bytes::Bytes) -> Outgoing {
-    Box::pin(futures::stream::once(std::future::ready(Out::Response(StatusCode::OK, message))))
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::{body::Body, response::Response};
 use spanwire_mcp::{Limits, Message, Parsed};
+use spanwire_model::EraChoice;
 
 use super::{
     Caller, Edge, gate,
@@ -15,7 +16,11 @@ use super::{
 
 pub(crate) async fn post(edge: Arc<Edge>, caller: Caller, body: Body) -> Result<Response, Refusal> {
     let body = gate::body(&edge.config, &caller.headers, body).await?;
-    let session = edge.sessions.find(&caller)?;
+    let session = match edge.config.era {
+        EraChoice::Auto | EraChoice::Legacy => edge.sessions.find(&caller)?,
+        // The header is ignored (2026-07-28, basic/transports/streamable-http, "Earlier Streamable HTTP Revisions").
+        EraChoice::Modern => Found::Absent,
+    };
     let batches = match &session {
         Found::Session(session) => session.revision().has_batches(),
         // Read, so that a client of 2025-03-26 learns that its session is gone and not that batches are.
@@ -39,7 +44,7 @@ pub(crate) async fn post(edge: Arc<Edge>, caller: Caller, body: Body) -> Result<
         Message::Request(request) => Some(request.id.clone()),
         Message::Notification(_) | Message::Response(_) => None,
     };
-    let answered = match choose(&caller.headers, &message, session) {
+    let answered = match choose(edge.config.era, &caller.headers, &message, session) {
         Ok(Opening::Modern) => modern::post(&edge, caller, message).await,
         Ok(Opening::Initialize) => legacy::initialize(&edge, &caller, message).await,
         Ok(Opening::Session(session)) => legacy::post(&edge, &caller, session, message).await,

@@ -6,9 +6,10 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use futures::Stream;
-use spanwire_era::session::{self as era, Heard, Step};
-use spanwire_mcp::{Json, Notification, Request, RequestId, Revision};
+use spanwire_era::session::{self as era, Answered, Heard, Retry, RoundId, Step};
+use spanwire_mcp::{Json, Notification, Request, RequestId, Response, Revision, input::InputRequired};
 use spanwire_model::{Error, ErrorKind, Outcome, Principal};
 use tokio::{
     sync::{mpsc, oneshot},
@@ -22,6 +23,9 @@ use crate::server::{
     answer::Out,
     streams::{StreamSlot, Streams},
 };
+
+/// Requests of one session that run at once, those included that wait for the client's answer; a further one is refused.
+const MAX_RUNNING: usize = 256;
 
 /// What a session is opened with.
 pub(super) struct Opened {
@@ -41,6 +45,8 @@ pub(crate) struct Session {
     view: Option<Arc<str>>,
     state: Mutex<era::Session>,
     running: Mutex<HashMap<RequestId, CancellationToken>>,
+    /// Who waits for a round of the client's answers.
+    waiting: Mutex<HashMap<RoundId, oneshot::Sender<Retry>>>,
     outbox: Arc<Outbox>,
     slot: Mutex<Weak<StreamSlot>>,
     last_used: Mutex<Instant>,
@@ -67,6 +73,7 @@ impl Session {
             view: opened.view,
             state: Mutex::new(opened.state),
             running: Mutex::default(),
+            waiting: Mutex::default(),
             outbox: Arc::new(Outbox::new(opened.max_events)),
             slot: Mutex::default(),
             last_used: Mutex::new(Instant::now()),
@@ -136,13 +143,19 @@ impl Session {
     /// Notes a running request. An id that is running already is refused, since a response could not be told apart.
     pub(super) fn start(self: &Arc<Self>, id: &RequestId) -> Result<Running, Error> {
         let token = self.closed.child_token();
-        match lock(&self.running).entry(id.clone()) {
+        let mut running = lock(&self.running);
+        if running.len() >= MAX_RUNNING {
+            let text = format!("more than {MAX_RUNNING} requests of this session run already");
+            return Err(Error::new(ErrorKind::Overloaded, text));
+        }
+        match running.entry(id.clone()) {
             Entry::Vacant(vacant) => vacant.insert(token.clone()),
             Entry::Occupied(_) => {
                 let text = format!("request id {} is in use", crate::server::gate::excerpt(&id.to_json()));
                 return Err(Error::new(ErrorKind::InvalidRequest, text));
             }
         };
+        drop(running);
         Ok(Running { session: self.clone(), id: id.clone(), token })
     }
 
@@ -150,6 +163,38 @@ impl Session {
         if let Some(token) = lock(&self.running).get(id) {
             token.cancel();
         }
+    }
+
+    /// Turns what a server asks into requests to the client; the receiver gets the answers.
+    pub(super) fn ask(
+        &self,
+        required: InputRequired,
+    ) -> Result<(RoundId, oneshot::Receiver<Retry>, Vec<Bytes>), Error> {
+        let asked = lock(&self.state).ask(required)?;
+        let (sender, answered) = oneshot::channel();
+        lock(&self.waiting).insert(asked.round, sender);
+        Ok((asked.round, answered, asked.requests.iter().map(Request::to_bytes).collect()))
+    }
+
+    /// Takes a response of the client. One that answers nothing is late, and is left aside.
+    pub(super) fn answer(&self, response: Response) {
+        let answered = lock(&self.state).answer(response);
+        match answered {
+            Answered::Complete(round, retry) => {
+                if let Some(waiting) = lock(&self.waiting).remove(&round) {
+                    let _ = waiting.send(retry);
+                }
+            }
+            Answered::Partly => {}
+            Answered::Nothing => tracing::debug!("left aside a response to nothing that was asked"),
+        }
+    }
+
+    /// Takes back the questions of a round, unless it is complete: what the client is told, and what the server is told.
+    pub(super) fn withdraw(&self, round: RoundId, reason: &str) -> Option<(Vec<Bytes>, Retry)> {
+        lock(&self.waiting).remove(&round);
+        let withdrawn = lock(&self.state).withdraw(round, reason)?;
+        Some((withdrawn.notifications.iter().map(Notification::to_bytes).collect(), withdrawn.retry))
     }
 
     /// Starts the session's listen stream, if it does not run. A full queue means that a start is on its way.
@@ -180,9 +225,14 @@ impl Session {
 
     /// Puts a notification on the session's stream.
     pub(super) fn push(&self, notification: Notification) {
-        if let Some(notification) = era::notification(notification) {
-            self.outbox.push(notification.to_bytes());
+        if let Some(notification) = era::notification(self.revision(), notification) {
+            self.tell(notification.to_bytes());
         }
+    }
+
+    /// Puts a message on the session's stream.
+    pub(super) fn tell(&self, message: Bytes) {
+        self.outbox.push(message);
     }
 
     /// The session's stream, in place of an earlier one.

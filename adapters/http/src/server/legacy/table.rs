@@ -11,12 +11,16 @@ use spanwire_mcp::header;
 use spanwire_model::{Dispatch, Error, ErrorKind};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::{CancellationToken, DropGuard};
+use uuid::Uuid;
 
 use super::{
     feed::{self, Feed},
     session::{Opened, Session},
 };
 use crate::server::{Caller, Config, SessionPlaces, agreement::single, refusal::Refusal};
+
+/// Hexadecimal digits of a session's tag.
+const TAG_LENGTH: usize = 12;
 
 /// What the session header of a request names.
 pub(crate) enum Found {
@@ -85,7 +89,8 @@ impl Sessions {
     }
 
     /// Opens a session; its task ends it when it is idle for too long.
-    pub(crate) fn open(&self, id: Arc<str>, caller: &Caller, state: era::Session, place: OwnedSemaphorePermit) {
+    pub(crate) fn open(&self, id: Arc<str>, caller: &Caller, mut state: era::Session, place: OwnedSemaphorePermit) {
+        state.set_tag(tag());
         let (commands, receiver) = feed::channel();
         let session = Arc::new(Session::new(Opened {
             id: id.clone(),
@@ -108,4 +113,12 @@ impl Sessions {
         };
         tokio::spawn(feed.run(receiver));
     }
+}
+
+/// What the ids of one session's requests to its client begin with: an answer that is posted to another session, as a host does that
+/// did not notice that its session was opened again, finds nothing there.
+fn tag() -> Arc<str> {
+    let mut text = Uuid::new_v4().simple().to_string();
+    text.truncate(TAG_LENGTH);
+    text.into()
 }
