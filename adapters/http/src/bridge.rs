@@ -276,17 +276,18 @@ impl Bridge {
     /// hears the closing.
     async fn notify(self: &Arc<Self>, notification: Notification, body: Bytes, tasks: &TaskTracker) {
         let legacy = self.session.is_open();
+        if notification.method == Method::Cancelled {
+            // First: once the node knows, it ends the stream, and what was cancelled must not be answered for that.
+            let id = notification.params.as_ref().and_then(|params| params.get("requestId"));
+            let id = id.and_then(|id| id.read::<RequestId>().ok());
+            if let Some(running) = id.and_then(|id| self.running().remove(&id)) {
+                running.cancelled.cancel();
+            }
+        }
         if legacy {
             self.deliver(body).await;
         }
         match notification.method {
-            Method::Cancelled => {
-                let id = notification.params.and_then(|params| params.get("requestId"));
-                let id = id.and_then(|id| id.read::<RequestId>().ok());
-                if let Some(running) = id.and_then(|id| self.running().remove(&id)) {
-                    running.cancelled.cancel();
-                }
-            }
             Method::Initialized if legacy => {
                 if let Some(stop) = self.session.start_relay(&self.closing) {
                     let bridge = self.clone();
