@@ -50,6 +50,8 @@ impl Config {
             ("max_sessions", limits.max_sessions as u64),
             ("page_size", limits.page_size as u64),
             ("idle_timeout_ms", limits.idle_timeout_ms),
+            ("input_timeout_ms", limits.input_timeout_ms),
+            ("resume_timeout_ms", limits.resume_timeout_ms),
             ("start_timeout_ms", limits.start_timeout_ms),
             ("shutdown_timeout_ms", limits.shutdown_timeout_ms),
         ];

@@ -70,6 +70,13 @@ pub(crate) struct Limits {
     /// How long a session or a connection may be silent before it is closed, in milliseconds.
     #[schemars(range(min = 1))]
     pub(crate) idle_timeout_ms: u64,
+    /// How long a client of the older era may take to answer what a server asks it in mid-call, in milliseconds.
+    #[schemars(range(min = 1))]
+    pub(crate) input_timeout_ms: u64,
+    /// How long a request of the older era goes on after its client's connection broke, in milliseconds: until then the client may
+    /// come back and read on.
+    #[schemars(range(min = 1))]
+    pub(crate) resume_timeout_ms: u64,
     /// How long a server may take to start and list what it offers, in milliseconds.
     #[schemars(range(min = 1))]
     pub(crate) start_timeout_ms: u64,
@@ -89,6 +96,8 @@ impl Default for Limits {
             max_sessions: 1_024,
             page_size: 200,
             idle_timeout_ms: 1_800_000,
+            input_timeout_ms: 600_000,
+            resume_timeout_ms: 60_000,
             start_timeout_ms: 30_000,
             shutdown_timeout_ms: 10_000,
         }

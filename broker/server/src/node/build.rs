@@ -177,6 +177,8 @@ pub(super) fn edge(config: &Config, address: SocketAddr, edges: &CancellationTok
         max_body_bytes: config.limits.max_body_bytes,
         default_call_timeout: Duration::from_millis(config.limits.call_timeout_ms),
         session_idle_timeout: Duration::from_millis(config.limits.idle_timeout_ms),
+        input_timeout: Duration::from_millis(config.limits.input_timeout_ms),
+        resume_timeout: Duration::from_millis(config.limits.resume_timeout_ms),
         sessions: SessionPlaces::new(config.limits.max_sessions),
         shutdown: edges.clone(),
         ..spanwire_http::server::Config::default()
