@@ -8,6 +8,7 @@ mod connections;
 mod double;
 mod input;
 mod legacy;
+mod line;
 mod resume;
 mod streams;
 
