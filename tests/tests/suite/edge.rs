@@ -10,6 +10,7 @@ mod eras;
 mod input;
 mod legacy;
 mod relay;
+mod line;
 mod resume;
 mod streams;
 
