@@ -10,6 +10,7 @@ mod agreement;
 mod answer;
 mod config;
 mod connections;
+mod cors;
 mod gate;
 mod legacy;
 mod modern;
@@ -26,7 +27,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::any,
 };
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, Method, StatusCode, header};
 use spanwire_model::{Dispatch, Error, ErrorKind, Principal};
 
 pub use self::{
@@ -83,8 +84,20 @@ async fn named(State(edge): State<Arc<Edge>>, Path(view): Path<String>, request:
 }
 
 async fn respond(edge: Arc<Edge>, view: Option<Arc<str>>, request: Request) -> Response {
+    let origin = request.headers().get(header::ORIGIN).cloned();
+    let Some(origin) = origin else {
+        let answered = Box::pin(handle(edge, view, request)).await;
+        return answered.unwrap_or_else(IntoResponse::into_response);
+    };
+    let allowed = gate::origin(&edge.config, request.headers()).is_ok();
     let answered = Box::pin(handle(edge, view, request)).await;
-    answered.unwrap_or_else(IntoResponse::into_response)
+    let mut response = answered.unwrap_or_else(IntoResponse::into_response);
+    if allowed {
+        cors::allow(&origin, &mut response);
+    } else {
+        cors::vary(response.headers_mut());
+    }
+    response
 }
 
 async fn handle(edge: Arc<Edge>, view: Option<Arc<str>>, request: Request) -> Result<Response, Refusal> {
@@ -92,6 +105,9 @@ async fn handle(edge: Arc<Edge>, view: Option<Arc<str>>, request: Request) -> Re
     gate::origin(&edge.config, &parts.headers)?;
     gate::host(&edge.config, &parts)?;
     let method = parts.method.clone();
+    if cors::is_preflight(&method, &parts.headers) {
+        return Ok(cors::preflight(&parts.headers));
+    }
     if method == Method::POST {
         gate::content_type(&parts.headers)?;
         gate::accept(&parts.headers, &[gate::JSON, gate::SSE])?;
