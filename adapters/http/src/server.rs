@@ -10,6 +10,7 @@ mod agreement;
 mod answer;
 mod config;
 mod connections;
+mod cors;
 mod gate;
 mod legacy;
 mod modern;
@@ -28,7 +29,7 @@ use axum::{
     routing::any,
 };
 use bytes::Bytes;
-use http::{HeaderMap, Method};
+use http::{HeaderMap, Method, header};
 use spanwire_mcp::Meta;
 use spanwire_model::{Dispatch, EraChoice, Error, Principal, Relayed, TraceContext, Verb};
 
@@ -127,8 +128,20 @@ async fn named(State(edge): State<Arc<Edge>>, Path(view): Path<String>, request:
 }
 
 async fn respond(edge: Arc<Edge>, view: Option<Arc<str>>, request: Request) -> Response {
+    let origin = request.headers().get(header::ORIGIN).cloned();
+    let Some(origin) = origin else {
+        let answered = Box::pin(handle(edge, view, request)).await;
+        return answered.unwrap_or_else(IntoResponse::into_response);
+    };
+    let allowed = gate::origin(&edge.config, request.headers()).is_ok();
     let answered = Box::pin(handle(edge, view, request)).await;
-    answered.unwrap_or_else(IntoResponse::into_response)
+    let mut response = answered.unwrap_or_else(IntoResponse::into_response);
+    if allowed {
+        cors::allow(&origin, &mut response);
+    } else {
+        cors::vary(response.headers_mut());
+    }
+    response
 }
 
 async fn handle(edge: Arc<Edge>, view: Option<Arc<str>>, request: Request) -> Result<Response, Refusal> {
@@ -136,6 +149,9 @@ async fn handle(edge: Arc<Edge>, view: Option<Arc<str>>, request: Request) -> Re
     gate::origin(&edge.config, &parts.headers)?;
     gate::host(&edge.config, &parts)?;
     let method = parts.method.clone();
+    if cors::is_preflight(&method, &parts.headers) {
+        return Ok(cors::preflight(&parts.headers));
+    }
     if method == Method::POST {
         gate::content_type(&parts.headers)?;
         gate::accept(&parts.headers, &[gate::JSON, gate::SSE])?;
