@@ -11,6 +11,7 @@ mod input;
 mod legacy;
 mod relay;
 mod streams;
+mod tasks;
 
 use std::{sync::Arc, time::Duration};
 
@@ -28,6 +29,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// A served edge.
 struct Node {
     address: std::net::SocketAddr,
+    /// Where its clients go.
+    path: &'static str,
     double: Arc<Double>,
     client: reqwest::Client,
     shutdown: CancellationToken,
@@ -77,7 +80,7 @@ async fn start(
     let double = Arc::new(Double::default());
     let app = routes(config, double.clone(), Arc::new(Tokens));
     tokio::spawn(serve(listener, app, limits, shutdown.clone()));
-    Node { address, double, client: client(), _guard: shutdown.clone().drop_guard(), shutdown }
+    Node { address, path: "/mcp", double, client: client(), _guard: shutdown.clone().drop_guard(), shutdown }
 }
 
 async fn soon<T>(future: impl Future<Output = T>) -> T {
@@ -102,7 +105,7 @@ fn accept_both(request: reqwest::RequestBuilder) -> reqwest::RequestBuilder {
 
 impl Node {
     fn url(&self) -> String {
-        format!("http://{}/mcp", self.address)
+        format!("http://{}{}", self.address, self.path)
     }
 
     /// A modern POST with the headers that mirror the body.
