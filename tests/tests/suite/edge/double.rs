@@ -19,6 +19,8 @@ pub(super) struct Double {
     pub(super) changes: broadcast::Sender<Notification>,
     /// What the one task was answered.
     task: Mutex<Option<Value>>,
+    /// Progress of every running "paced"; 0 ends it.
+    pub(super) paces: broadcast::Sender<u32>,
     ended: mpsc::UnboundedSender<String>,
     ends: tokio::sync::Mutex<mpsc::UnboundedReceiver<String>>,
 }
@@ -30,6 +32,7 @@ impl Default for Double {
             calls: Mutex::default(),
             changes: broadcast::Sender::new(16),
             task: Mutex::default(),
+            paces: broadcast::Sender::new(512),
             ended,
             ends: ends.into(),
         }
@@ -106,6 +109,20 @@ impl Double {
             "forever" => self.watched("forever", vec![], true),
             "input" => Reply::ready(Ok(json_of(&json!({"resultType": "input_required", "inputRequests": {}})))),
             "asks" => self.asks(call, &token),
+            "paced" => {
+                let guard = Dropped(self.ended.clone(), "paced".to_owned());
+                let paces = (self.paces.subscribe(), guard, token, result);
+                Reply::new(stream::unfold(paces, |(mut paces, guard, token, result)| async move {
+                    let event = match paces.recv().await.ok()? {
+                        0 => done(&result),
+                        n => Event::Progress(notification(
+                            "notifications/progress",
+                            json!({"progressToken": token, "progress": n}),
+                        )),
+                    };
+                    Some((event, (paces, guard, token, result)))
+                }))
+            }
             "missing" => {
                 Reply::ready(Err(Error { code: Some(-32002), ..Error::new(ErrorKind::Server, "no such resource") }))
             }

@@ -69,7 +69,7 @@ async fn a_server_that_has_only_the_old_transport_is_reached() {
     let seen = server.seen();
     let lines: Vec<String> = seen.iter().map(|seen| format!("{} {} {}", seen.verb, seen.path, seen.raw)).collect();
     assert!(lines[0].starts_with(r#"POST /mcp {"jsonrpc":"2.0","id":1,"method":"server/discover","params":{"#));
-    let initialize = r#"{"jsonrpc":"2.0","id":2,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"suite","version":"1"}}}"#;
+    let initialize = r#"{"jsonrpc":"2.0","id":2,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{"roots":{},"sampling":{"context":{},"tools":{}},"elicitation":{"form":{},"url":{}}},"clientInfo":{"name":"suite","version":"1"}}}"#;
     assert_eq!(lines[1], format!("POST /mcp {initialize}"));
     assert_eq!(lines[2], "GET /mcp ");
     assert_eq!(lines[3], format!("POST /message?s=1 {}", initialize.replacen("\"id\":2", "\"id\":1", 1)));
