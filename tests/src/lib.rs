@@ -7,3 +7,4 @@ pub mod node;
 pub mod otlp;
 pub mod peers;
 pub mod rust_server;
+pub mod scripted;

@@ -1,25 +1,33 @@
 //! The client's side: a legacy session (2025-03-26 to 2025-11-25) seen as canonical calls.
 //!
 //! [`Session`] holds what the older revisions keep between requests (the handshake, the log level, resource
-//! subscriptions) and does no I/O: the edge gives it each message and does what the [`Step`] says. What comes back
-//! from the broker goes through [`result`] and [`notification`] on its way to the client.
+//! subscriptions, what the client is asked in mid-call) and does no I/O: the edge gives it each message and does what the
+//! [`Step`] says. What comes back from the broker goes through [`ending`] and [`notification`] on its way to the client.
 //!
-//! Sources: 2025-11-25 basic/lifecycle, basic/utilities, server/resources; 2026-07-28 basic/index, "_meta".
+//! Sources: 2025-11-25 basic/lifecycle, basic/utilities, client, server/resources; 2026-07-28 basic/index, "_meta", and
+//! basic/patterns/mrtr.
 
+mod adapt;
+mod exchange;
 mod handshake;
+mod input;
+mod tasks;
 mod translate;
 
 use std::collections::BTreeSet;
 
 use spanwire_mcp::{
-    Json, Method, Notification, ObjectWriter, Params, Request, RequestId, Revision, SubscriptionFilter, meta,
+    Era, Json, Method, Notification, ObjectWriter, Params, Request, RequestId, Revision, SubscriptionFilter, meta,
     string_literal,
 };
 use spanwire_model::{Error, ErrorKind};
 
 pub use self::{
+    exchange::{Ending, Exchange, MAX_ROUNDS, ending},
     handshake::negotiate,
-    translate::{notification, result},
+    input::{Answered, Asked, MAX_ANSWER_BYTES, MAX_QUESTIONS, Questions, Retry, RoundId, Withdrawn},
+    tasks::{Dispatcher, TaskCall},
+    translate::notification,
 };
 
 /// Resources that one session may be subscribed to.
@@ -36,9 +44,12 @@ const LOG_LEVELS: [&str; 8] = ["debug", "info", "notice", "warning", "error", "c
 pub struct Session {
     revision: Revision,
     client_info: Option<Json>,
-    client_capabilities: Json,
+    /// As 2026-07-28 has them.
+    capabilities: Json,
     log_level: &'static str,
     resources: BTreeSet<String>,
+    questions: Questions,
+    tasks: tasks::Tasks,
 }
 
 /// What to do about a request.
@@ -46,13 +57,15 @@ pub struct Session {
 pub enum Step {
     /// Answer at once.
     Answer(Result<Json, Error>),
-    /// Dispatch a canonical call and answer with its outcome, through [`result`].
+    /// Dispatch a canonical call and answer with its outcome, through [`ending`].
     Call {
         /// The canonical method.
         method: Method,
         /// The canonical params.
         params: Json,
     },
+    /// A request about tasks: what [`TaskCall::reply`] brings is answered with, through [`ending`].
+    Task(TaskCall),
     /// Open the session's `subscriptions/listen` anew with [`Session::listen_params`]; answer `{}` when the
     /// acknowledgement has this resource, and take it back with [`Session::unsubscribe`] when it has not.
     Subscribe(String),
@@ -77,14 +90,31 @@ impl Session {
         self.revision
     }
 
-    /// What the client declared in `initialize`: an object.
+    /// What the client declared in `initialize`, as 2026-07-28 has it: an object.
     pub fn client_capabilities(&self) -> &Json {
-        &self.client_capabilities
+        &self.capabilities
+    }
+
+    /// True when a stream that broke can be read on by the id of its last event
+    /// (2025-03-26 to 2025-11-25, basic/transports, "Resumability and Redelivery").
+    pub fn resumes(&self) -> bool {
+        self.revision.era() == Era::Legacy && self.revision >= Revision::V2025_03_26
+    }
+
+    /// True when a stream begins with an event that has an id and no message. Clients of older revisions would take it for a
+    /// message (2025-11-25, basic/transports, "Sending Messages to the Server").
+    pub fn primes(&self) -> bool {
+        self.revision == Revision::V2025_11_25
     }
 
     /// Decides on a request other than `initialize`.
     pub fn request(&mut self, request: &Request) -> Step {
         let empty = || Step::Answer(Ok(Json::empty_object()));
+        match self.tasks.request(request) {
+            Some(Ok(call)) => return Step::Task(call),
+            Some(Err(error)) => return Step::Answer(Err(error)),
+            None => {}
+        }
         match &request.method {
             Method::Ping => empty(),
             Method::SetLevel => match read(request).and_then(|params| self.set_level(params.level.as_deref())) {
@@ -155,8 +185,7 @@ impl Session {
         }
     }
 
-    /// The params of a request as 2026-07-28 has them: the same, with the metadata that each request carries. The
-    /// capabilities are empty, since what a server may ask in mid-call cannot reach a legacy client yet.
+    /// The params of a request as 2026-07-28 has them: the same, with the metadata that each request carries.
     pub fn canonical_params(&self, params: Option<&Json>) -> Json {
         let params = params.cloned().unwrap_or_else(Json::empty_object);
         let meta = params.get("_meta").filter(Json::is_object).unwrap_or_else(Json::empty_object);
@@ -164,7 +193,7 @@ impl Session {
         let level = string_literal(self.log_level);
         let mut set: Vec<(&str, &[u8])> = vec![
             (meta::PROTOCOL_VERSION, version.as_bytes()),
-            (meta::CLIENT_CAPABILITIES, b"{}"),
+            (meta::CLIENT_CAPABILITIES, self.capabilities.as_bytes()),
             (meta::LOG_LEVEL, level.as_bytes()),
         ];
         if let Some(info) = &self.client_info {

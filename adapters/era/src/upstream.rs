@@ -31,6 +31,7 @@ mod pump;
 mod questions;
 mod requests;
 mod table;
+mod tasks;
 mod wire;
 
 pub use calls::{Calls, Inbox};

@@ -16,6 +16,7 @@ mod modern;
 mod opening;
 mod post;
 mod refusal;
+mod relay;
 mod streams;
 
 use std::{net::SocketAddr, sync::Arc};
@@ -26,12 +27,15 @@ use axum::{
     response::{IntoResponse, Response},
     routing::any,
 };
-use http::{HeaderMap, Method, StatusCode};
-use spanwire_model::{Dispatch, Error, ErrorKind, Principal};
+use bytes::Bytes;
+use http::{HeaderMap, Method};
+use spanwire_mcp::Meta;
+use spanwire_model::{Dispatch, EraChoice, Error, Principal, Relayed, TraceContext, Verb};
 
 pub use self::{
     config::{Config, ConnectionLimits, SessionPlaces},
     connections::serve,
+    relay::Cluster,
 };
 use self::{refusal::Refusal, streams::Streams};
 
@@ -56,6 +60,7 @@ pub(crate) struct Edge {
     auth: Arc<dyn Authenticate>,
     streams: Streams,
     sessions: legacy::Sessions,
+    cluster: Option<Cluster>,
 }
 
 /// Who calls, and through what, once the gate has let it pass.
@@ -64,13 +69,52 @@ pub(crate) struct Caller {
     view: Option<Arc<str>>,
     address: Option<SocketAddr>,
     headers: HeaderMap,
+    /// What may be spoken through this door.
+    era: EraChoice,
+    /// Set when another node passed the request on: the hop's position in the client's trace.
+    hop: Option<Option<TraceContext>>,
 }
 
-/// The routes `/mcp` (the federated view) and `/mcp/{view}`. Sessions end when the router is dropped.
+impl Caller {
+    /// The caller's position in its trace, behind the last hop: the message's own wins over the header.
+    fn parent(&self, meta: &Meta<'_>) -> Option<TraceContext> {
+        match &self.hop {
+            Some(hop) => hop.clone(),
+            None => modern::parent(meta, &self.headers),
+        }
+    }
+}
+
+/// The edge of a node that stands alone: see [`clustered`].
 pub fn router(config: Config, dispatch: Arc<dyn Dispatch>, auth: Arc<dyn Authenticate>) -> Router {
-    let sessions = legacy::Sessions::new(&config, dispatch.clone());
+    routes(edge(config, dispatch, auth, None))
+}
+
+/// The routes `/mcp` (the federated view) and `/mcp/{view}`, and the sessions behind them as other nodes reach them. Sessions end
+/// when both are dropped.
+pub fn clustered(
+    config: Config,
+    dispatch: Arc<dyn Dispatch>,
+    auth: Arc<dyn Authenticate>,
+    cluster: Cluster,
+) -> (Router, Arc<dyn Relayed>) {
+    let edge = edge(config, dispatch, auth, Some(cluster));
+    (routes(edge.clone()), Arc::new(relay::Sessions(edge)))
+}
+
+fn edge(
+    config: Config,
+    dispatch: Arc<dyn Dispatch>,
+    auth: Arc<dyn Authenticate>,
+    cluster: Option<Cluster>,
+) -> Arc<Edge> {
+    let node = cluster.as_ref().map(|cluster| cluster.node.clone());
+    let sessions = legacy::Sessions::new(&config, node, dispatch.clone());
     let streams = Streams::new(config.max_listen_streams);
-    let edge = Arc::new(Edge { config, dispatch, auth, streams, sessions });
+    Arc::new(Edge { config, dispatch, auth, streams, sessions, cluster })
+}
+
+fn routes(edge: Arc<Edge>) -> Router {
     Router::new().route("/mcp", any(federated)).route("/mcp/{view}", any(named)).with_state(edge)
 }
 
@@ -99,19 +143,29 @@ async fn handle(edge: Arc<Edge>, view: Option<Arc<str>>, request: Request) -> Re
         gate::accept(&parts.headers, &[gate::SSE])?;
     }
     let principal = gate::authenticate(&*edge.auth, &parts.headers)?;
-    if let Some(view) = view.as_deref().filter(|view| !edge.dispatch.has_view(&principal, view)) {
-        let error = Error::new(ErrorKind::InvalidRequest, format!("unknown view \"{}\"", gate::excerpt(view)));
-        return Err(Refusal::new(StatusCode::NOT_FOUND, error));
-    }
     let address = parts.extensions.get::<PeerAddress>().map(|peer| peer.0);
-    let caller = Caller { principal, view, address, headers: parts.headers };
+    let caller = Caller { principal, view, address, headers: parts.headers, era: edge.config.era, hop: None };
+    gate::view(&*edge.dispatch, &caller)?;
     if method == Method::POST {
         post::post(edge, caller, body).await
+    } else if edge.config.era == EraChoice::Modern {
+        Err(Refusal::method_not_allowed(&method))
     } else if method == Method::GET {
-        legacy::get(&edge, &caller)
+        match relay::elsewhere(&edge, &caller)? {
+            Some(session) => relayed(&edge, &caller, session, Verb::Get).await,
+            None => legacy::get(&edge, &caller),
+        }
     } else if method == Method::DELETE {
-        legacy::delete(&edge, &caller)
+        match relay::elsewhere(&edge, &caller)? {
+            Some(session) => relayed(&edge, &caller, session, Verb::Delete).await,
+            None => legacy::delete(&edge, &caller),
+        }
     } else {
         Err(Refusal::method_not_allowed(&method))
     }
+}
+
+async fn relayed(edge: &Edge, caller: &Caller, session: relay::Elsewhere, verb: Verb) -> Result<Response, Refusal> {
+    let parent = caller.parent(&Meta::default());
+    session.ask(edge, caller, verb, Bytes::new(), false, parent).await
 }

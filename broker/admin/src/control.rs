@@ -4,7 +4,7 @@ use std::{ops::RangeInclusive, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
-use spanwire_model::{Dispatch, Inventory, NodeId, Result, ServerId, ServerSpec};
+use spanwire_model::{Dispatch, EraChoice, Inventory, NodeId, Result, ServerId, ServerSpec};
 use tokio::sync::watch;
 
 use crate::{TraceFilter, TraceMatch, TraceSummary};
@@ -81,6 +81,8 @@ pub struct Listener {
     pub name: String,
     /// Host and port.
     pub address: String,
+    /// Which eras of MCP clients may speak there; `None` where no MCP is spoken.
+    pub era: Option<EraChoice>,
 }
 
 /// What became of the spans of this node since it started.

@@ -18,8 +18,8 @@ use async_trait::async_trait;
 use futures::{StreamExt, stream::BoxStream};
 use spanwire_mcp::{Json, Method, Notification, Revision};
 use spanwire_model::{
-    Call, Dispatch, Error, ErrorKind, Event, Health, Inventory, ListKind, Listing, ListingEntry, Reply, Result,
-    ServerEntry, ServerFacts, ServerId, ServerSpec, ServerState,
+    Call, Dispatch, EraChoice, Error, ErrorKind, Event, Health, Inventory, ListKind, Listing, ListingEntry, Reply,
+    Result, ServerEntry, ServerFacts, ServerId, ServerSpec, ServerState,
 };
 use spanwire_rpc::{MAX_MESSAGE_BYTES, v1::broker_client::BrokerClient};
 use tokio::{
@@ -189,7 +189,11 @@ impl Control for Scripted {
             node: "here".parse().unwrap(),
             version: "1.2.3".into(),
             uptime: Duration::from_millis(1500),
-            listeners: vec![Listener { name: "grpc".into(), address: "127.0.0.1:7401".into() }],
+            listeners: vec![Listener {
+                name: "grpc".into(),
+                address: "127.0.0.1:7401".into(),
+                era: Some(EraChoice::Legacy),
+            }],
             backbone: "memory".into(),
             backbone_connected: true,
             in_flight: 4,

@@ -2,9 +2,9 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use spanwire_model::Inventory;
+use spanwire_model::{Inventory, ListKind};
 
-use crate::{Config, View, view::Member};
+use crate::{Config, Exposed, View, view::Member};
 
 /// Every view at one moment. Immutable; a call resolves against one snapshot from begin to end.
 #[derive(Debug)]
@@ -15,6 +15,8 @@ pub struct Snapshot {
     pub page_size: usize,
     federated: View,
     named: HashMap<Arc<str>, View>,
+    /// True when any tool wants arguments mirrored.
+    mirrors: bool,
 }
 
 impl Snapshot {
@@ -26,12 +28,10 @@ impl Snapshot {
         for view in &config.views {
             named.insert(view.name.clone(), View::named(view, &members, config.stale));
         }
-        Self {
-            version: inventory.version,
-            page_size: config.page_size.max(1),
-            federated: View::federated(&members, config.stale),
-            named,
-        }
+        let federated = View::federated(&members, config.stale);
+        // The federated view has every tool.
+        let mirrors = federated.section(ListKind::Tools).entries().iter().any(|tool| tool.mirrored.is_some());
+        Self { version: inventory.version, page_size: config.page_size.max(1), federated, named, mirrors }
     }
 
     /// A view by name; `None` is the federated one.
@@ -40,6 +40,12 @@ impl Snapshot {
             None => Some(&self.federated),
             Some(name) => self.named.get(name),
         }
+    }
+
+    /// A tool of a view that wants arguments mirrored in headers. One look when there is none at all.
+    pub fn mirroring_tool(&self, view: Option<&str>, name: &str) -> Option<&Exposed> {
+        let view = if self.mirrors { self.view(view)? } else { return None };
+        view.section(ListKind::Tools).get(name).filter(|tool| tool.mirrored.is_some())
     }
 }
 

@@ -1,17 +1,26 @@
 //! One view: the lists that clients of one endpoint see.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, HashMap, hash_map::Entry},
     hash::{DefaultHasher, Hash, Hasher},
     sync::Arc,
     time::Duration,
 };
 
-use spanwire_mcp::{Json, string_literal};
+use memchr::memmem;
+use spanwire_mcp::{
+    Json,
+    mirror::{self, Mirrored},
+    string_literal,
+};
 use spanwire_model::{ListKind, NodeId, Object, Place, Route, ServerEntry, ServerFacts, ServerId};
 use wildmatch::WildMatch;
 
-use crate::{InvalidCursor, Page, Stale, name, page};
+use crate::{InvalidCursor, Page, Stale, expose::app_uris, name, page};
+
+/// The federated view in cursors: no view can have this name.
+const FEDERATED: &str = "/";
 
 /// A named view in the configuration.
 #[derive(Debug, Clone)]
@@ -43,7 +52,7 @@ pub enum Prefix {
 pub struct Exposed {
     /// The name or URI in this view.
     pub name: Arc<str>,
-    /// The name or URI in the federated view: what policy decides on.
+    /// `{server}__{name}` or `{server}+{uri}`, whatever the view calls it: what policy decides on.
     pub canonical: Arc<str>,
     /// The server's own name or URI.
     pub own_name: Arc<str>,
@@ -53,6 +62,8 @@ pub struct Exposed {
     pub(crate) index: usize,
     /// The entry as it is listed, with the name of this view.
     pub json: Json,
+    /// The arguments of a tool that clients over HTTP repeat in headers; `None` where there are none.
+    pub mirrored: Option<Arc<[Mirrored]>>,
     /// Changes when `json` changes.
     fingerprint: u64,
 }
@@ -60,6 +71,8 @@ pub struct Exposed {
 /// One list of a view.
 #[derive(Debug, Default)]
 pub struct Section {
+    /// The list and its view, for cursors.
+    list: String,
     entries: Vec<Exposed>,
     by_name: HashMap<Arc<str>, usize>,
 }
@@ -113,12 +126,12 @@ pub struct View {
 impl View {
     /// The view of one server, with nothing renamed.
     pub(crate) fn of_server(member: &Member, stale: Stale) -> Self {
-        Self::build(std::slice::from_ref(member), stale, true, |_, own, _| Some(own.clone()))
+        Self::build(member.id.as_str(), std::slice::from_ref(member), stale, true, |_, own, _| Some(own.clone()))
     }
 
     /// The federated view.
     pub(crate) fn federated(members: &[Member], stale: Stale) -> Self {
-        Self::build(members, stale, false, |_, _, canonical| Some(canonical.clone()))
+        Self::build(FEDERATED, members, stale, false, |_, _, federated| Some(federated.clone()))
     }
 
     /// A named view.
@@ -138,31 +151,33 @@ impl View {
                 }
             }
         }
-        Self::build(&members, stale, false, |kind, own, canonical| {
-            let chosen = |patterns: &Vec<WildMatch>| patterns.iter().any(|pattern| pattern.matches(canonical));
+        Self::build(&config.name, &members, stale, false, |kind, own, federated| {
+            let chosen = |patterns: &Vec<WildMatch>| patterns.iter().any(|pattern| pattern.matches(federated));
             match kind {
-                ListKind::Resources | ListKind::Templates => Some(canonical.clone()),
+                ListKind::Resources | ListKind::Templates => Some(federated.clone()),
                 ListKind::Tools if !patterns.as_ref().is_none_or(chosen) => None,
-                ListKind::Tools | ListKind::Prompts => Some(match (config.rename.get(&**canonical), config.prefix) {
+                ListKind::Tools | ListKind::Prompts => Some(match (config.rename.get(&**federated), config.prefix) {
                     (Some(name), _) => Arc::from(name.as_str()),
                     (None, Prefix::Never) if uses.get(&(kind, &**own)) == Some(&1) && !name::is_prefixed(own) => {
                         own.clone()
                     }
-                    (None, Prefix::Never | Prefix::Always) => canonical.clone(),
+                    (None, Prefix::Never | Prefix::Always) => federated.clone(),
                 }),
             }
         })
     }
 
-    /// The one merge for all lists. `rename` gives an entry its name in this view, or hides it.
+    /// The one merge for all lists. `rename` gives an entry its name in this view, or hides it: it is told the server's own name
+    /// and the one in the federated view.
     fn build(
+        view: &str,
         members: &[Member],
         stale: Stale,
         own_names: bool,
         rename: impl Fn(ListKind, &Arc<str>, &Arc<str>) -> Option<Arc<str>>,
     ) -> Self {
         let sections = ListKind::ALL.map(|kind| {
-            let mut section = Section::default();
+            let mut section = Section { list: format!("{} {view}", kind.member()), ..Section::default() };
             for member in members {
                 let is_stale = matches!(member.place, Place::Nowhere);
                 if is_stale && stale == Stale::Drop {
@@ -170,12 +185,21 @@ impl View {
                 }
                 for (index, entry) in member.shown.listing.of(kind).iter().enumerate() {
                     let canonical: Arc<str> = name::canonical(kind, &member.id, &entry.name).into();
-                    if let Some(name) = rename(kind, &entry.name, &canonical) {
-                        let json = listed_as(kind, &entry.json, &entry.name, &name, is_stale);
+                    let federated = match kind {
+                        ListKind::Tools | ListKind::Prompts => canonical.clone(),
+                        ListKind::Resources | ListKind::Templates => {
+                            name::exposed(kind, &member.id, &entry.name).into()
+                        }
+                    };
+                    if let Some(name) = rename(kind, &entry.name, &federated) {
+                        let app = !own_names && kind == ListKind::Tools;
+                        let listed = if app { app_uris(&entry.json, &member.id) } else { entry.json.clone() };
+                        let json = listed_as(kind, &listed, &entry.name, &name, is_stale);
                         let own_name = entry.name.clone();
                         let fingerprint = hash(json.as_bytes());
                         let server = member.id.clone();
-                        section.push(Exposed { name, canonical, own_name, server, index, json, fingerprint });
+                        let mirrored = mirrored(kind, &entry.json);
+                        section.push(Exposed { name, canonical, own_name, server, index, json, mirrored, fingerprint });
                     }
                 }
             }
@@ -203,8 +227,7 @@ impl View {
 
     /// Resolves a tool or prompt by its name in this view.
     pub fn resolve(&self, kind: ListKind, name: &str) -> Option<Route> {
-        let section = self.section(kind);
-        let exposed = &section.entries[*section.by_name.get(name)?];
+        let exposed = self.section(kind).get(name)?;
         let member = self.members.iter().find(|member| member.id == exposed.server)?;
         Some(Self::route(member, kind, exposed.own_name.clone(), exposed.canonical.clone()))
     }
@@ -212,18 +235,23 @@ impl View {
     /// Resolves a resource, listed or made from a template, by its URI in this view.
     pub fn resolve_uri(&self, uri: &str) -> Option<Route> {
         let (member, own) = if self.own_names {
-            (self.members.first()?, uri)
+            (self.members.first()?, Cow::Borrowed(uri))
         } else {
             let (server, own) = name::split_resource(uri)?;
             (self.members.iter().find(|member| member.id == server)?, own)
         };
-        let canonical = name::canonical(ListKind::Resources, &member.id, own);
-        Some(Self::route(member, ListKind::Resources, own.into(), canonical.into()))
+        let canonical = name::canonical(ListKind::Resources, &member.id, &own);
+        Some(Self::route(member, ListKind::Resources, (&*own).into(), canonical.into()))
     }
 
     /// The server as a whole, in the view of a single server.
     pub fn sole_server(&self) -> Option<Route> {
-        let member = self.members.first().filter(|_| self.own_names)?;
+        self.route_to(&self.members.first().filter(|_| self.own_names)?.id)
+    }
+
+    /// The way to a server of this view, as a whole.
+    pub fn route_to(&self, server: &ServerId) -> Option<Route> {
+        let member = self.members.iter().find(|member| member.id == *server)?;
         Some(Route {
             server: member.id.clone(),
             object: Object::Server,
@@ -253,6 +281,11 @@ impl View {
 }
 
 impl Section {
+    /// An entry by its name in the view.
+    pub fn get(&self, name: &str) -> Option<&Exposed> {
+        self.entries.get(*self.by_name.get(name)?)
+    }
+
     fn push(&mut self, exposed: Exposed) {
         // A name that is taken keeps its first owner; only a configured rename can get here.
         if let Entry::Vacant(slot) = self.by_name.entry(exposed.name.clone()) {
@@ -283,7 +316,7 @@ impl Section {
         page_size: usize,
         allowed: impl Fn(&Exposed) -> bool,
     ) -> Result<Page<'_>, InvalidCursor> {
-        page::cut(&self.entries, cursor, page_size, allowed)
+        page::cut(&self.list, &self.entries, cursor, page_size, allowed)
     }
 }
 
@@ -291,6 +324,18 @@ fn hash(bytes: &[u8]) -> u64 {
     let mut hasher = DefaultHasher::new();
     bytes.hash(&mut hasher);
     hasher.finish()
+}
+
+/// What a tool wants mirrored. An invalid annotation asks for nothing: clients over HTTP leave such a tool out.
+fn mirrored(kind: ListKind, json: &Json) -> Option<Arc<[Mirrored]>> {
+    match kind {
+        ListKind::Tools => {
+            memmem::find(json.as_bytes(), mirror::ANNOTATION.as_bytes())?;
+            let found = mirror::annotations(&json.get("inputSchema")?).unwrap_or_default();
+            (!found.is_empty()).then(|| found.into())
+        }
+        ListKind::Prompts | ListKind::Resources | ListKind::Templates => None,
+    }
 }
 
 /// The entry with its name in the view, byte for byte the server's where nothing is renamed.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use spanwire_mcp::{Json, Method, Revision};
+use spanwire_mcp::{Json, Method, Revision, mirror::Mirrored};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -75,4 +75,11 @@ pub trait Dispatch: Send + Sync + 'static {
 
     /// True when a view of this name exists and the principal may enter it: one that it may not is as unknown as one that is not.
     fn has_view(&self, principal: &Principal, view: &str) -> bool;
+
+    /// The arguments that a tool of a view wants repeated in HTTP headers, for an edge that has headers to compare; `None` for
+    /// nearly every tool, and for one that the principal may not use. Cheap: called for each modern `tools/call` over HTTP.
+    fn mirrored(&self, principal: &Principal, view: Option<&str>, tool: &str) -> Option<Arc<[Mirrored]>> {
+        let _ = (principal, view, tool);
+        None
+    }
 }

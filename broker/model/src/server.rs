@@ -77,6 +77,17 @@ pub enum EraChoice {
     Legacy,
 }
 
+impl EraChoice {
+    /// The name as it stands in configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Modern => "modern",
+            Self::Legacy => "legacy",
+        }
+    }
+}
+
 /// What a server said of itself when it was connected.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerFacts {

@@ -12,9 +12,9 @@ use async_stream::stream;
 use bytes::Bytes;
 use futures::StreamExt;
 use spanwire_catalog::expose_uris;
-use spanwire_mcp::{Limits, Message, Method, Notification, Request, RequestId};
+use spanwire_mcp::{Json, Limits, Message, Method, Notification, Request, RequestId};
 use spanwire_model::{
-    Address, BusReply, BusRequest, Call, Error, ErrorKind, Event, Frame, Outcome, Place, Reply, Result, Route,
+    Address, BusReply, BusRequest, Call, Error, ErrorKind, Event, Frame, NodeId, Outcome, Place, Reply, Result, Route,
     ServerId, TraceContext, UpstreamCall,
 };
 use spanwire_policy::Permitted;
@@ -25,6 +25,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::{
     Inner,
     observe::{describe_target, is_tool_error, span_method},
+    sealed,
 };
 
 /// The subject of calls, as it stands in spans: a template without the parts that vary.
@@ -41,8 +42,20 @@ pub(crate) struct Forward {
     pub(crate) exposed: Option<Arc<str>>,
     /// URIs in what comes back become exposed ones.
     pub(crate) rewrite_uris: bool,
+    /// What the call brings back to where it began.
+    pub(crate) back: Option<Back>,
     /// Where the time goes that is not the broker's own.
     pub(crate) elsewhere: Elsewhere,
+}
+
+/// A sealed text that a call brings back, and where that leads.
+pub(crate) struct Back {
+    /// The text.
+    pub(crate) text: Arc<str>,
+    /// Where the call goes, in place of its route's own.
+    pub(crate) place: Place,
+    /// The one node that can go on with it.
+    pub(crate) node: Option<NodeId>,
 }
 
 /// Time of a call that was spent waiting for a slot, on the wire or in the server. What is left of the whole is what the broker added.
@@ -61,11 +74,12 @@ impl Elsewhere {
 
 /// Sends a call to its server, under a span of its own for the decision.
 pub(crate) fn forward(inner: &Arc<Inner>, forward: Forward) -> Reply {
-    let Forward { permitted, rewrite_uris, elsewhere, .. } = forward;
+    let Forward { permitted, rewrite_uris, back, elsewhere, .. } = forward;
     let (call, route) = (permitted.call(), permitted.route());
     let (method, server) = (call.method.clone(), route.server.clone());
     let mut span = inner.telemetry.tracer().start(SpanKind::Internal, "route", call.parent.as_ref());
-    let place = match &route.place {
+    let target = back.as_ref().map_or(&route.place, |back| &back.place);
+    let place = match target {
         Place::Local => "local",
         Place::Remote(_) => "backbone",
         Place::Nowhere => "nowhere",
@@ -75,9 +89,18 @@ pub(crate) fn forward(inner: &Arc<Inner>, forward: Forward) -> Reply {
         span.set(names::SPANWIRE_ROUTE, place);
     }
     let context = span.context();
-    let mut reply = match &route.place {
-        Place::Local => local(inner, &permitted, context, elsewhere),
-        Place::Remote(_) => remote(inner, &permitted, context, elsewhere),
+    let mut reply = match target {
+        Place::Local => {
+            let brought = back.as_ref().map(|back| &*back.text);
+            sealed::local(inner, &permitted, brought, context, elsewhere)
+        }
+        Place::Remote(_) => {
+            let to = match back.as_ref().and_then(|back| back.node.clone()) {
+                Some(node) => Address::Node(node),
+                None => Address::Server(server.clone()),
+            };
+            remote(inner, &permitted, to, context, elsewhere)
+        }
         Place::Nowhere => Reply::ready(Err(not_connected(route))),
     };
     Reply::new(stream! {
@@ -112,9 +135,19 @@ pub(crate) fn not_connected(route: &Route) -> Error {
     Error::new(ErrorKind::Unavailable, format!("server \"{}\" is not connected at the moment", route.server))
 }
 
-/// Calls a server of this node. The bus is not touched.
-pub(crate) fn local(inner: &Arc<Inner>, permitted: &Permitted, parent: TraceContext, elsewhere: Elsewhere) -> Reply {
-    let (call, route) = (permitted.call().clone(), permitted.route());
+/// Calls a server of this node, with these params in place of the call's own, where there are any. The bus is not touched.
+pub(crate) fn execute(
+    inner: &Arc<Inner>,
+    permitted: &Permitted,
+    params: Option<Json>,
+    link: Option<TraceContext>,
+    parent: TraceContext,
+    elsewhere: Elsewhere,
+) -> Reply {
+    let (mut call, route) = (permitted.call().clone(), permitted.route());
+    if let Some(params) = params {
+        call.params = params;
+    }
     let Some(attached) = inner.registry.attached(&route.server) else { return Reply::ready(Err(not_connected(route))) };
     let inner = inner.clone();
     let target = route.own_name().cloned();
@@ -141,7 +174,11 @@ pub(crate) fn local(inner: &Arc<Inner>, permitted: &Permitted, parent: TraceCont
         };
         let waited = queued.elapsed();
         inner.telemetry.metrics().wait(attached.id.as_str(), waited);
-        let hop = Hop::start(&inner, &call, &attached, target.as_ref(), waited, &parent);
+        let mut hop = Hop::start(&inner, &call, &attached, target.as_ref(), waited, &parent);
+        if let Some(first) = &link {
+            // The call that asked for the input which this one brings.
+            hop.span.link(first);
+        }
         let mut reply = attached.upstream.call(UpstreamCall {
             call_id: call.id,
             method: call.method.clone(),
@@ -249,7 +286,7 @@ impl Hop {
 }
 
 /// Calls a server of another node.
-fn remote(inner: &Arc<Inner>, permitted: &Permitted, parent: TraceContext, elsewhere: Elsewhere) -> Reply {
+fn remote(inner: &Arc<Inner>, permitted: &Permitted, to: Address, parent: TraceContext, elsewhere: Elsewhere) -> Reply {
     let (call, route) = (permitted.call().clone(), permitted.route().clone());
     let inner = inner.clone();
     Reply::new(stream! {
@@ -259,7 +296,7 @@ fn remote(inner: &Arc<Inner>, permitted: &Permitted, parent: TraceContext, elsew
         describe_bus(&mut span, &inner, "publish", "send", &route, &call);
         let request = bus_request(&call, &route, budget, span.context());
         let started = Instant::now();
-        let mut frames: BusReply = inner.backbone.request(Address::Server(route.server.clone()), request);
+        let mut frames: BusReply = inner.backbone.request(to.clone(), request);
         let outcome = loop {
             match timeout_at(deadline + GRACE, frames.next()).await {
                 Ok(Some(Ok(Frame::Progress(payload)))) => {
@@ -278,7 +315,7 @@ fn remote(inner: &Arc<Inner>, permitted: &Permitted, parent: TraceContext, elsew
                     inner.telemetry.metrics().wire(wire);
                     break read_outcome(&payload);
                 }
-                Ok(Some(Err(error))) => break Err(error),
+                Ok(Some(Err(error))) => break Err(lost_on_the_way(error, &to)),
                 Ok(None) => break Err(Error::new(ErrorKind::StreamLost, format!("the reply of server \"{}\" broke off", route.server))),
                 Err(_) => break Err(Error::new(
                     ErrorKind::DeadlineExceeded,
@@ -293,6 +330,19 @@ fn remote(inner: &Arc<Inner>, permitted: &Permitted, parent: TraceContext, elsew
         drop(frames);
         yield Event::Done(outcome);
     })
+}
+
+/// A call that could only go on at one node, which is not there: what was begun there is lost with it.
+fn lost_on_the_way(error: Error, to: &Address) -> Error {
+    match to {
+        Address::Node(node) if error.kind == ErrorKind::Unavailable => {
+            let text = format!(
+                "node \"{node}\", where this call waited for its input, is gone: send the request again without requestState"
+            );
+            Error::new(ErrorKind::StreamLost, text).with_private(error)
+        }
+        Address::Node(_) | Address::Server(_) => error,
+    }
 }
 
 fn bus_request(call: &Call, route: &Route, budget: Duration, trace: TraceContext) -> BusRequest {

@@ -9,7 +9,10 @@ mod listen;
 mod local;
 mod observe;
 mod plan;
+mod relay;
 mod rewrite;
+mod seal;
+mod sealed;
 mod serve;
 mod trace;
 
@@ -17,9 +20,10 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use spanwire_catalog::Snapshot;
+use spanwire_mcp::mirror::Mirrored;
 use spanwire_model::{
-    Backbone, Call, Dispatch, Error, ErrorKind, Inventory, NodeId, Outcome, Principal, Reply, Result, ServeGuard,
-    ServeOn, ServerId,
+    Backbone, Call, Dispatch, Error, ErrorKind, Inventory, ListKind, NodeId, Outcome, Principal, Reply, Result,
+    ServeGuard, ServeOn, ServerId,
 };
 use spanwire_policy::Policy;
 use spanwire_registry::Handle as Registry;
@@ -30,10 +34,13 @@ use tokio_util::{
     task::{TaskTracker, task_tracker::TaskTrackerToken},
 };
 
-pub use crate::serve::TRACE_METHOD;
+pub use crate::{
+    relay::{MAX_RELAYED_REQUESTS, MAX_RELAYED_STREAMS},
+    serve::TRACE_METHOD,
+};
 
 /// How calls are routed.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Config {
     /// This node.
     pub node: NodeId,
@@ -43,6 +50,10 @@ pub struct Config {
     pub max_in_flight: usize,
     /// Resources that one `subscriptions/listen` may name.
     pub max_subscriptions: usize,
+    /// Seals what clients keep for servers: request states and task ids. The same on nodes that shall open each other's; secret.
+    pub seal_secret: Vec<u8>,
+    /// How long a client may take to answer what a server asked for in mid-call.
+    pub input_timeout: Duration,
     /// Version of this software, for `serverInfo`.
     pub version: String,
 }
@@ -71,6 +82,8 @@ pub(crate) struct Inner {
     pub(crate) telemetry: Telemetry,
     pub(crate) catalog: ArcSwap<Snapshot>,
     pub(crate) snapshots: watch::Sender<u64>,
+    pub(crate) relaying: relay::Relaying,
+    pub(crate) seal: seal::Seal,
     in_flight: Arc<Semaphore>,
     /// Calls that a shutdown waits for.
     running: TaskTracker,
@@ -94,8 +107,11 @@ impl Router {
     pub async fn start(config: Config, parts: Parts) -> Result<Self> {
         let inventory = parts.registry.watch();
         let first = Snapshot::build(&inventory.borrow(), &config.catalog);
+        let seal = seal::Seal::new(&config.seal_secret);
+        let seal = seal.ok_or_else(|| Error::new(ErrorKind::Internal, "the seal could not be made"))?;
         let messaging_system = if parts.backbone.describe() == "memory" { "memory" } else { "nats" };
         let inner = Arc::new(Inner {
+            relaying: relay::Relaying::default(),
             in_flight: Arc::new(Semaphore::new(config.max_in_flight)),
             config,
             policy: ArcSwap::from_pointee(parts.policy),
@@ -106,6 +122,7 @@ impl Router {
             catalog: ArcSwap::from_pointee(first),
             running: TaskTracker::new(),
             messaging_system,
+            seal,
             shutdown: CancellationToken::new(),
             tasks: TaskTracker::new(),
         });
@@ -235,6 +252,15 @@ impl Dispatch for Router {
 
     fn has_view(&self, principal: &Principal, view: &str) -> bool {
         self.0.catalog.load().view(Some(view)).is_some() && self.0.policy.load().allows_view(principal, Some(view))
+    }
+
+    fn mirrored(&self, principal: &Principal, view: Option<&str>, tool: &str) -> Option<Arc<[Mirrored]>> {
+        let catalog = self.0.catalog.load();
+        let tool = catalog.mirroring_tool(view, tool)?;
+        // One that the caller may not use reads like one that is not there, also here.
+        let policy = self.0.policy.load();
+        let may = policy.allows_view(principal, view) && policy.allows(principal, ListKind::Tools, &tool.canonical);
+        tool.mirrored.clone().filter(|_| may)
     }
 }
 

@@ -1,5 +1,7 @@
 //! What the broker answers itself: discovery and lists, from the snapshot.
 
+use std::collections::BTreeMap;
+
 use bytes::{BufMut, BytesMut};
 use spanwire_catalog::{Page, Snapshot, View};
 use spanwire_mcp::{Json, ObjectWriter, Revision, meta, string_literal};
@@ -14,7 +16,7 @@ const DISCOVER_TTL_MS: u64 = 60_000;
 /// Longest instructions that are put together from those of the servers, in bytes.
 const MAX_INSTRUCTIONS: usize = 16 * 1024;
 
-/// The revisions that the edges serve, newest first.
+/// The revisions that edges serve, newest first. One that serves less says so itself.
 const SERVED: [Revision; 4] =
     [Revision::V2026_07_28, Revision::V2025_11_25, Revision::V2025_06_18, Revision::V2025_03_26];
 
@@ -26,7 +28,7 @@ pub(crate) fn discover(inner: &Inner, view: &View, policy: &Policy, call: &Call)
     let mut out = ObjectWriter::with_capacity(1024);
     out.member("resultType", b"\"complete\"");
     out.member("supportedVersions", &versions);
-    out.member("capabilities", capabilities(sole, view).as_bytes());
+    out.member("capabilities", capabilities(sole, view, |server| shows(view, policy, call, server)).as_bytes());
     let instructions = match sole {
         Some(facts) => facts.instructions.clone(),
         None => joined_instructions(view, |server| shows(view, policy, call, server)),
@@ -40,7 +42,7 @@ pub(crate) fn discover(inner: &Inner, view: &View, policy: &Policy, call: &Call)
     out.finish()
 }
 
-fn capabilities(sole: Option<&ServerFacts>, view: &View) -> Json {
+fn capabilities(sole: Option<&ServerFacts>, view: &View, shown: impl Fn(&ServerId) -> bool) -> Json {
     match sole {
         // A server's own, with what the broker adds: it announces changes that it finds itself.
         Some(facts) => {
@@ -64,9 +66,33 @@ fn capabilities(sole: Option<&ServerFacts>, view: &View) -> Json {
             if view.facts().any(|(_, facts)| facts.has("logging")) {
                 out.member("logging", b"{}");
             }
+            for key in ["extensions", "experimental"] {
+                let declared = view.facts().filter_map(|(server, facts)| Some((server, facts.capabilities.get(key)?)));
+                if let Some(joined) = joined(declared.filter(|(server, _)| shown(server)).map(|(_, own)| own)) {
+                    out.member(key, joined.as_bytes());
+                }
+            }
             out.finish()
         }
     }
+}
+
+/// What any of the servers announces, by key. Settings that they do not agree on are left out: a key with an empty object says
+/// that the extension is there (2026-07-28, basic/versioning, "Extension Negotiation").
+fn joined(declared: impl Iterator<Item = Json>) -> Option<Json> {
+    let mut all: BTreeMap<String, Json> = BTreeMap::new();
+    for own in declared {
+        for entry in own.entries() {
+            let value = Json::from_trusted(entry.value.to_vec());
+            let known = all.entry(entry.key()).or_insert_with(|| value.clone());
+            if *known != value {
+                *known = Json::empty_object();
+            }
+        }
+    }
+    let mut out = ObjectWriter::with_capacity(256);
+    all.iter().for_each(|(key, value)| out.member(key, value.as_bytes()));
+    (!all.is_empty()).then(|| out.finish())
 }
 
 /// Whether the caller may see anything of a server: if not, its instructions are not for the caller either.
@@ -148,4 +174,22 @@ fn array(page: &Page<'_>) -> BytesMut {
     }
     out.put_u8(b']');
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn extensions_of_several_servers_are_joined() {
+        let check = |declared: &[&'static str], expected: Option<&str>| {
+            let joined = joined(declared.iter().map(|text| Json::from_trusted(*text)));
+            assert_eq!(joined.as_ref().map(Json::as_str), expected, "{declared:?}");
+        };
+        check(&[], None);
+        check(&["{}", "7"], None);
+        check(&[r#"{"a/b":{"x": 1}}"#], Some(r#"{"a/b":{"x": 1}}"#));
+        check(&[r#"{"b":{"x":1}}"#, r#"{"a":{},"b":{"x":1}}"#], Some(r#"{"a":{},"b":{"x":1}}"#));
+        check(&[r#"{"b":{"x":1}}"#, r#"{"b":{"x":2}}"#, r#"{"b":{"x":1}}"#], Some(r#"{"b":{}}"#));
+    }
 }

@@ -5,7 +5,7 @@ use std::{borrow::Cow, sync::Arc};
 use async_stream::stream;
 use futures::StreamExt;
 use memchr::memmem;
-use spanwire_mcp::{Json, Method, Revision};
+use spanwire_mcp::{Json, Method, Revision, input};
 use spanwire_model::{Call, EdgeTransport, Event, Outcome, Reply};
 use spanwire_telemetry::{CallLabels, InFlight, Span, SpanKind, error_type, names};
 use tokio::time::Instant;
@@ -90,6 +90,9 @@ impl Observed {
         }
         let Some(span) = self.span.as_mut().filter(|span| span.is_recording()) else { return };
         span.set_text(names::SPANWIRE_SERVER, route.server.as_str());
+        if forward.back.is_some() && self.method.takes_input() {
+            span.set(names::SPANWIRE_INPUT, "brought");
+        }
         describe_target(span, &self.method, forward.exposed.as_deref());
     }
 
@@ -112,6 +115,9 @@ impl Observed {
         };
         if let (Ok(result), true) = (outcome, span.is_recording()) {
             span.set(names::SPANWIRE_RESULT_BYTES, i64::try_from(result.len()).unwrap_or(i64::MAX));
+            if self.method.takes_input() && input::has_result_type(result, input::INPUT_REQUIRED) {
+                span.set(names::SPANWIRE_INPUT, "required");
+            }
         }
         let labels = CallLabels {
             method: self.method.as_str(),

@@ -11,7 +11,7 @@ use crate::{
     Inner, Plan,
     forward::{Elsewhere, Forward},
     listen::Listen,
-    local, rewrite,
+    local, rewrite, sealed,
 };
 
 /// Decides. Synchronous, without a lock: everything is read from one snapshot.
@@ -46,15 +46,15 @@ fn decide(inner: &Arc<Inner>, snapshot: &Snapshot, policy: &Policy, call: Call) 
         Method::PromptsList => list(ListKind::Prompts),
         Method::ResourcesList => list(ListKind::Resources),
         Method::ResourceTemplatesList => list(ListKind::Templates),
-        Method::ToolsCall => to_entry(policy, view, call, &params, ListKind::Tools),
-        Method::PromptsGet => to_entry(policy, view, call, &params, ListKind::Prompts),
-        Method::ResourcesRead => to_resource(policy, view, call, &params),
+        Method::ToolsCall => to_entry(inner, policy, view, call, &params, ListKind::Tools),
+        Method::PromptsGet => to_entry(inner, policy, view, call, &params, ListKind::Prompts),
+        Method::ResourcesRead => to_resource(inner, policy, view, call, &params),
         Method::Complete => to_reference(policy, view, call, &params),
         Method::Listen => {
             let filter = params.notifications.clone().ok_or_else(|| missing("notifications"))?;
             Ok(Plan::Listen(Box::new(Listen { call, filter })))
         }
-        Method::TasksGet | Method::TasksUpdate | Method::TasksCancel => to_task(policy, view, call, &params),
+        Method::TasksGet | Method::TasksUpdate | Method::TasksCancel => to_task(inner, policy, view, call, &params),
         // The rest belongs to legacy sessions, which live at the edges, or is a notification.
         Method::Other(_)
         | Method::Initialize
@@ -83,28 +83,66 @@ fn decide(inner: &Arc<Inner>, snapshot: &Snapshot, policy: &Policy, call: Call) 
     }
 }
 
-fn to_entry(policy: &Policy, view: &View, call: Call, params: &Params<'_>, kind: ListKind) -> Result<Plan> {
+fn to_entry(
+    inner: &Inner,
+    policy: &Policy,
+    view: &View,
+    call: Call,
+    params: &Params<'_>,
+    kind: ListKind,
+) -> Result<Plan> {
     let name = params.name.as_deref().ok_or_else(|| missing("name"))?;
     let unknown = unknown_entry(policy, view, &call, kind, name);
     let Some(route) = view.resolve(kind, name) else { return Err(unknown()) };
     let own = route.own_name().cloned().unwrap_or_else(|| name.into());
     let call = Call { params: rewrite::string_member(&call.params, "name", name, &own), ..call };
-    permit(policy, view, call, route, Some(name.into())).map_err(|_| unknown())
+    // Permission first: what a retry brings must not tell a denied name from an unknown one.
+    let plan = permit(policy, view, call, route, Some(name.into())).map_err(|_| unknown())?;
+    back(inner, params, plan)
 }
 
-fn to_resource(policy: &Policy, view: &View, call: Call, params: &Params<'_>) -> Result<Plan> {
+fn to_resource(inner: &Inner, policy: &Policy, view: &View, call: Call, params: &Params<'_>) -> Result<Plan> {
     let uri = params.uri.as_deref().ok_or_else(|| missing("uri"))?;
     let unknown = || Inner::unknown("resource", uri, None);
     let route = view.resolve_uri(uri).ok_or_else(unknown)?;
     let own = route.own_name().cloned().unwrap_or_else(|| uri.into());
     let call = Call { params: rewrite::string_member(&call.params, "uri", uri, &own), ..call };
-    permit(policy, view, call, route, Some(uri.into())).map_err(|_| unknown())
+    let plan = permit(policy, view, call, route, Some(uri.into())).map_err(|_| unknown())?;
+    back(inner, params, plan)
 }
 
-/// The handle of a task says which server has it.
-fn to_task(_policy: &Policy, _view: &View, _call: Call, params: &Params<'_>) -> Result<Plan> {
+/// The id of a task says which server has it.
+fn to_task(inner: &Inner, policy: &Policy, view: &View, call: Call, params: &Params<'_>) -> Result<Plan> {
     let id = params.task_id.as_deref().ok_or_else(|| missing("taskId"))?;
-    Err(Inner::unknown("task", id, None))
+    let (route, back) = sealed::task_route(inner, view, id)?;
+    match permit(policy, view, call, route, None) {
+        Ok(Plan::Forward(forward)) => Ok(Plan::Forward(Box::new(Forward { back: Some(back), ..*forward }))),
+        Ok(plan) => Ok(plan),
+        Err(_) => Err(Inner::unknown("task", id, None)),
+    }
+}
+
+/// The call that listens to one task, permitted. Its filter names the task as the client knows it.
+pub(crate) fn resolve_task(inner: &Inner, call: Call, id: &str) -> Result<Forward> {
+    let unknown = || Inner::unknown("task", id, None);
+    let (snapshot, policy) = (inner.catalog.load(), inner.policy.load());
+    let view = snapshot.view(call.view.as_deref()).ok_or_else(unknown)?;
+    let (route, back) = sealed::task_route(inner, view, id)?;
+    match permit(&policy, view, call, route, None) {
+        Ok(Plan::Forward(forward)) => Ok(Forward { back: Some(back), ..*forward }),
+        Ok(_) | Err(_) => Err(unknown()),
+    }
+}
+
+/// The plan for a retry: to where what it brings back is known.
+fn back(inner: &Inner, params: &Params<'_>, plan: Plan) -> Result<Plan> {
+    match (plan, params.request_state.as_deref()) {
+        (Plan::Forward(forward), Some(state)) => {
+            let back = sealed::back(inner, state, forward.permitted.route())?;
+            Ok(Plan::Forward(Box::new(Forward { back: Some(back), ..*forward })))
+        }
+        (plan, _) => Ok(plan),
+    }
 }
 
 fn to_reference(policy: &Policy, view: &View, call: Call, params: &Params<'_>) -> Result<Plan> {
@@ -140,6 +178,7 @@ fn permit(policy: &Policy, view: &View, call: Call, route: Route, exposed: Optio
         permitted,
         exposed,
         rewrite_uris: view.rewrites_uris(),
+        back: None,
         elsewhere: Elsewhere::default(),
     })))
 }

@@ -17,9 +17,10 @@ use tokio::time::Instant;
 
 use crate::{
     Inner,
-    forward::{self, CALL_TEMPLATE, Elsewhere, GRACE, describe_bus},
+    forward::{CALL_TEMPLATE, Elsewhere, GRACE, describe_bus},
     listen,
     plan::method_not_found,
+    relay, sealed,
 };
 
 /// The method with which a node asks another one for the spans of a trace. It never leaves the backbone.
@@ -32,6 +33,9 @@ pub(crate) struct Server(pub(crate) Arc<Inner>);
 
 impl BusHandler for Server {
     fn handle(&self, request: BusRequest) -> BoxStream<'static, Frame> {
+        if request.server.is_none() && &*request.method == relay::SESSION_METHOD {
+            return relay::serve(&self.0, &request);
+        }
         match read_request(&request.payload) {
             Ok((id, message)) => match &request.server {
                 None => end(&id, self.about_this_node(&message)),
@@ -86,7 +90,7 @@ fn call_server(
     };
     let context = span.context();
     // The bus is not trusted: what another node permitted is judged here again.
-    let permitted = route_of(server, &call).and_then(|route| {
+    let permitted = route_of(server, &call).and_then(|(route, brought)| {
         describe_bus(&mut span, inner, "process", "process", &route, &call);
         span.set_text(names::SPANWIRE_PRINCIPAL, &call.principal.name);
         span.set_ms(names::SPANWIRE_BUDGET_MS, budget);
@@ -97,10 +101,12 @@ fn call_server(
         // A listen stream lives as long as its client and holds up nobody.
         let running = if call.method == Method::Listen { None } else { Some(inner.enter()?) };
         let permitted = inner.policy.load().authorize(call, route).map_err(|_| unknown)?;
-        Ok((permitted, running))
+        Ok((permitted, running, brought))
     });
     let (mut reply, running) = match permitted {
-        Ok((permitted, running)) => (forward::local(inner, &permitted, context, Elsewhere::default()), running),
+        Ok((permitted, running, brought)) => {
+            (sealed::local(inner, &permitted, brought.as_deref(), context, Elsewhere::default()), running)
+        }
         Err(error) => (spanwire_model::Reply::ready(Err(error)), None),
     };
     stream! {
@@ -123,11 +129,11 @@ fn call_server(
     .boxed()
 }
 
-/// The route of a call that came for a server, from what it names.
-fn route_of(server: ServerId, call: &Call) -> Result<Route> {
+/// The route of a call that came for a server, from what it names, and the sealed text that it brings back.
+fn route_of(server: ServerId, call: &Call) -> Result<(Route, Option<String>)> {
     // Whatever an unknown method has in its params is its own.
     if matches!(call.method, Method::Other(_)) {
-        return Ok(Route { server, object: Object::Server, place: Place::Local, call_timeout: None });
+        return Ok((Route { server, object: Object::Server, place: Place::Local, call_timeout: None }, None));
     }
     let params = Params::read(Some(&call.params)).map_err(|text| Error::new(ErrorKind::InvalidParams, text))?;
     let lacks = |member: &str| Error::new(ErrorKind::InvalidParams, format!("params lack \"{member}\""));
@@ -150,19 +156,22 @@ fn route_of(server: ServerId, call: &Call) -> Result<Route> {
         },
         Method::Listen => {
             let filter = params.notifications.as_ref().ok_or_else(|| lacks("notifications"))?;
-            match &*filter.resource_subscriptions {
-                [uri] => entry(ListKind::Resources, uri),
+            match (&*filter.resource_subscriptions, &*filter.task_ids) {
+                ([uri], []) => entry(ListKind::Resources, uri),
+                ([], [id]) => sealed::task_object(&server, id)?,
                 _ => {
-                    return Err(Error::new(
-                        ErrorKind::InvalidParams,
-                        "between nodes a listen names exactly one resource",
-                    ));
+                    let text = "between nodes a listen names exactly one resource or task";
+                    return Err(Error::new(ErrorKind::InvalidParams, text));
                 }
             }
         }
+        Method::TasksGet | Method::TasksUpdate | Method::TasksCancel => {
+            sealed::task_object(&server, params.task_id.as_deref().ok_or_else(|| lacks("taskId"))?)?
+        }
         _ => Object::Server,
     };
-    Ok(Route { server, object, place: Place::Local, call_timeout: None })
+    let brought = sealed::brought(&call.method, &params).map(str::to_owned);
+    Ok((Route { server, object, place: Place::Local, call_timeout: None }, brought))
 }
 
 fn read_request(payload: &Bytes) -> Result<(RequestId, Request)> {
@@ -179,7 +188,7 @@ fn end(id: &RequestId, outcome: Outcome) -> BoxStream<'static, Frame> {
     stream::once(std::future::ready(end_frame(id, outcome))).boxed()
 }
 
-fn end_frame(id: &RequestId, outcome: Outcome) -> Frame {
+pub(crate) fn end_frame(id: &RequestId, outcome: Outcome) -> Frame {
     let response = Response { id: Some(id.clone()), outcome: outcome.map_err(|error| error.to_bus_object()) };
     Frame::End { payload: response.to_bytes(), elapsed: Duration::ZERO }
 }

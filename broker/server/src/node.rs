@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use spanwire_admin::ControlToken;
-use spanwire_model::{Backbone, Dispatch, Inventory};
+use spanwire_model::{Backbone, Dispatch, Inventory, Relayed};
 use spanwire_registry::Handle as Registry;
 use spanwire_router::Router;
 use spanwire_telemetry::Telemetry;
@@ -32,6 +32,8 @@ pub(crate) struct RunningNode {
     pub(crate) inventory: watch::Receiver<Arc<Inventory>>,
     registry: Registry,
     router: Router,
+    /// Held for the other nodes: the router knows it weakly.
+    _sessions: Arc<dyn Relayed>,
     backbone: Arc<dyn Backbone>,
     telemetry: Telemetry,
     edges: CancellationToken,
@@ -61,7 +63,7 @@ pub(crate) async fn start(config: Config) -> anyhow::Result<RunningNode> {
     };
     let registry = spanwire_registry::start(build::registry(&config, &node), parts, build::specs(&config)?).await?;
     let router = Router::start(
-        build::router(&config, &node),
+        build::router(&config, &node, files::seal_secret(&config, &data)?),
         spanwire_router::Parts {
             policy: build::policy(&config)?,
             registry: registry.clone(),
@@ -77,9 +79,9 @@ pub(crate) async fn start(config: Config) -> anyhow::Result<RunningNode> {
     let edge = build::edge(&config, http_addr, &edges);
     let drain = Duration::from_millis(config.limits.shutdown_timeout_ms);
     let control = Arc::new(control::NodeControl {
-        node,
+        node: node.clone(),
         started: std::time::Instant::now(),
-        listeners: [("http", http_addr), ("grpc", grpc_addr)],
+        listeners: [("http", http_addr, Some(edge.era)), ("grpc", grpc_addr, None)],
         otlp_endpoint,
         registry: registry.clone(),
         router: router.clone(),
@@ -87,8 +89,11 @@ pub(crate) async fn start(config: Config) -> anyhow::Result<RunningNode> {
         telemetry: telemetry.clone(),
         sessions: edge.sessions.clone(),
     });
-    let app = spanwire_http::server::router(edge, dispatch, Arc::new(gate::Tokens(router.clone())))
-        .merge(spanwire_admin::http(control.clone()));
+    let cluster = spanwire_http::server::Cluster { node, relay: Arc::new(router.clone()) };
+    let (app, sessions) =
+        spanwire_http::server::clustered(edge, dispatch, Arc::new(gate::Tokens(router.clone())), cluster);
+    router.serve_sessions(&sessions);
+    let app = app.merge(spanwire_admin::http(control.clone()));
     tasks.spawn(spanwire_http::server::serve(http, app, build::connections(&config), edges.clone()));
     let stop = edges.clone();
     tasks.spawn(async move {
@@ -98,7 +103,19 @@ pub(crate) async fn start(config: Config) -> anyhow::Result<RunningNode> {
         }
     });
     let inventory = registry.watch();
-    Ok(RunningNode { http_addr, grpc_addr, inventory, registry, router, backbone, telemetry, edges, tasks, drain })
+    Ok(RunningNode {
+        http_addr,
+        grpc_addr,
+        inventory,
+        registry,
+        router,
+        _sessions: sessions,
+        backbone,
+        telemetry,
+        edges,
+        tasks,
+        drain,
+    })
 }
 
 async fn bind(address: SocketAddr, what: &str) -> anyhow::Result<TcpListener> {

@@ -94,6 +94,8 @@ names! {
     SPANWIRE_EDGE = "spanwire.edge";
     /// The era of the peer: `modern`, `legacy`.
     SPANWIRE_ERA = "spanwire.era";
+    /// The call's part in a question of the server to its client: `required` when it ended by asking, `brought` when it brings the answers.
+    SPANWIRE_INPUT = "spanwire.input";
     /// Milliseconds that the call waited for a free place.
     SPANWIRE_WAIT_MS = "spanwire.wait_ms";
     /// Milliseconds between the nodes, both ways.

@@ -13,8 +13,10 @@ mod json;
 mod message;
 pub mod meta;
 mod method;
+pub mod mirror;
 mod params;
 mod revision;
+pub mod tasks;
 
 pub use id::RequestId;
 pub use json::{Entries, Entry, Json, ObjectWriter, string_literal};

@@ -1,13 +1,22 @@
 //! `spanwire-fault-server [--legacy] [--mute METHOD]… [--journal FILE] [--http ADDR]`: the server that misbehaves, over stdio, or over
 //! HTTP with its endpoint as the first line on stdout.
+//!
+//! `spanwire-fault-server --scripted TAPE REVISION [OLDER]`: instead, a scripted server over stdio. One binary for both, since each
+//! costs a link.
 
 use anyhow::{Context, bail};
-use spanwire_tests::fault_server::{FaultServer, Options, serve_http, serve_stdio};
+use spanwire_tests::{
+    fault_server::{FaultServer, Options, serve_http, serve_stdio},
+    scripted,
+};
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let (mut options, mut address) = (Options::default(), None);
-    let mut args = std::env::args().skip(1);
+    let mut args = std::env::args().skip(1).peekable();
+    if args.next_if(|arg| arg == "--scripted").is_some() {
+        return serve_scripted(args).await;
+    }
     while let Some(arg) = args.next() {
         let mut value = || args.next().with_context(|| format!("{arg} needs a value"));
         match arg.as_str() {
@@ -31,4 +40,12 @@ async fn main() -> anyhow::Result<()> {
             Ok(serve_http(server, listener).await?)
         }
     }
+}
+
+async fn serve_scripted(mut args: impl Iterator<Item = String>) -> anyhow::Result<()> {
+    let tape = args.next().context("--scripted needs a tape")?.into();
+    let revision = args.next().context("--scripted needs a revision")?.parse()?;
+    let also = args.next().map(|older| older.parse()).transpose()?;
+    scripted::serve_stdio(scripted::Server::new(scripted::Options { revision, also, tape })?).await?;
+    std::process::exit(0);
 }

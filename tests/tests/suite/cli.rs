@@ -204,8 +204,12 @@ async fn lists_are_tables_for_people_and_json_for_programs() {
     assert_eq!(node.run(&["servers", "--json"]).await.json()["servers"][0]["state"], "ready");
     node.run(&["tools"]).await.expect(0, "git__log\tnode-a\tShows the log");
     assert_eq!(node.run(&["tools", "--json"]).await.json()["tools"][0]["inputSchema"]["type"], "object");
-    node.run(&["status"]).await.expect(0, "node-a");
-    assert_eq!(node.run(&["status", "--output", "json"]).await.json()["servers"]["ready"], 1);
+    node.run(&["status"]).await.expect(0, "node-a").expect(0, "http h:1, era modern");
+    let status = node.run(&["status", "--output", "json"]).await.json();
+    assert_eq!(
+        (status["servers"]["ready"].as_i64(), status["eras"].to_string()),
+        (Some(1), r#"{"http":"modern"}"#.into())
+    );
     node.run(&["trace", "ls"]).await.expect(0, "0af7651916cd\ttools/call git__log");
     node.run(&["trace", "show", "0AF7"]).await.expect(0, "└─ forward");
     assert_eq!(node.run(&["trace", "show", "0af7", "--json"]).await.json()["spans"][0]["kind"], "server");

@@ -6,7 +6,11 @@ mod bridge;
 mod checks;
 mod connections;
 mod double;
+mod eras;
+mod input;
 mod legacy;
+mod relay;
+mod resume;
 mod streams;
 
 use std::{sync::Arc, time::Duration};
@@ -14,7 +18,7 @@ use std::{sync::Arc, time::Duration};
 use futures::StreamExt;
 use serde_json::{Value, json};
 use spanwire_http::server::{Authenticate, Config, ConnectionLimits, router, serve};
-use spanwire_model::{Error, ErrorKind, Principal};
+use spanwire_model::{Dispatch, Error, ErrorKind, Principal};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use self::double::Double;
@@ -57,6 +61,14 @@ async fn node() -> Node {
 }
 
 async fn node_with(change: impl FnOnce(&mut Config, &mut ConnectionLimits)) -> Node {
+    start(change, router).await
+}
+
+/// A node with routes of its own making.
+async fn start(
+    change: impl FnOnce(&mut Config, &mut ConnectionLimits),
+    routes: impl FnOnce(Config, Arc<dyn Dispatch>, Arc<dyn Authenticate>) -> axum::Router,
+) -> Node {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let shutdown = CancellationToken::new();
@@ -64,7 +76,7 @@ async fn node_with(change: impl FnOnce(&mut Config, &mut ConnectionLimits)) -> N
     let mut config = Config { shutdown: shutdown.clone(), ..Config::default() };
     change(&mut config, &mut limits);
     let double = Arc::new(Double::default());
-    let app = router(config, double.clone(), Arc::new(Tokens));
+    let app = routes(config, double.clone(), Arc::new(Tokens));
     tokio::spawn(serve(listener, app, limits, shutdown.clone()));
     Node { address, double, client: client(), _guard: shutdown.clone().drop_guard(), shutdown }
 }
@@ -120,6 +132,8 @@ async fn ask(request: reqwest::RequestBuilder) -> (u16, Value) {
 struct Events {
     response: std::pin::Pin<Box<dyn futures::Stream<Item = reqwest::Result<bytes::Bytes>> + Send>>,
     buffer: String,
+    /// The id of the last event that had one.
+    last_id: Option<String>,
 }
 
 impl Events {
@@ -130,7 +144,7 @@ impl Events {
         assert_eq!(header("content-type"), "text/event-stream");
         assert_eq!(header("cache-control"), "no-store");
         assert_eq!(header("x-accel-buffering"), "no");
-        Self { response: Box::pin(response.bytes_stream()), buffer: String::new() }
+        Self { response: Box::pin(response.bytes_stream()), buffer: String::new(), last_id: None }
     }
 
     /// The next block, comment or event, as text; `None` at the end.
@@ -146,14 +160,24 @@ impl Events {
         }
     }
 
-    /// The next message; comments are left out.
+    /// The next message; comments and events without data are left out.
     async fn message(&mut self) -> Option<Value> {
         loop {
             let block = self.block().await?;
-            if block == ":" {
+            if block.starts_with(':') {
                 continue;
             }
-            let data = block.strip_prefix("event: message\ndata: ").expect(&block);
+            let (id, event) = match block.strip_prefix("id: ") {
+                Some(rest) => rest.split_once('\n').map(|(id, event)| (Some(id), event)).expect(&block),
+                None => (None, block.as_str()),
+            };
+            if let Some(id) = id {
+                self.last_id = Some(id.to_owned());
+            }
+            if event.ends_with("data: ") {
+                continue;
+            }
+            let data = event.strip_prefix("event: message\ndata: ").expect(&block);
             assert!(!data.contains('\n'), "{data}");
             return Some(serde_json::from_str(data).unwrap());
         }

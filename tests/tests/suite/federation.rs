@@ -13,3 +13,4 @@ mod operations;
 mod policy;
 mod rust_peer;
 mod rust_sdk;
+mod sessions;

@@ -2,10 +2,12 @@
 
 mod backbone;
 mod cli;
+mod conformance;
 mod edge;
 mod faults;
 mod federation;
 mod layers;
+mod matrix;
 mod routing;
 mod tracing;
 mod upstream;

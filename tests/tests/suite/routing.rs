@@ -3,9 +3,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod access;
+mod apps;
 mod calls;
+mod comes_back;
 mod listen;
 mod peers;
+mod relay;
 mod script;
 mod servers;
 mod spans;

@@ -7,3 +7,4 @@ mod deployment;
 mod exposition;
 mod hops;
 mod outcomes;
+mod sessions;

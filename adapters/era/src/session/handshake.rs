@@ -1,12 +1,12 @@
 //! `initialize`, answered from `server/discover` (2025-11-25, basic/lifecycle, "Initialization").
 
-use std::str::FromStr;
+use std::{collections::BTreeSet, str::FromStr};
 
 use serde::Deserialize;
 use spanwire_mcp::{Era, Json, ObjectWriter, Revision, meta, string_literal};
 use spanwire_model::{Error, ErrorKind};
 
-use super::{DEFAULT_LOG_LEVEL, Session};
+use super::{DEFAULT_LOG_LEVEL, Questions, Session, adapt};
 
 /// The revision to answer with: the one asked for when a session can speak it, else the newest that can.
 pub fn negotiate(requested: &str) -> Revision {
@@ -36,9 +36,11 @@ impl Session {
         Ok(Self {
             revision: negotiate(&read.protocol_version),
             client_info: read.client_info.filter(Json::is_object),
-            client_capabilities: read.capabilities.filter(Json::is_object).unwrap_or_else(Json::empty_object),
+            capabilities: read.capabilities.as_ref().map_or_else(Json::empty_object, adapt::capabilities),
             log_level: DEFAULT_LOG_LEVEL,
-            resources: std::collections::BTreeSet::new(),
+            resources: BTreeSet::new(),
+            questions: Questions::default(),
+            tasks: super::tasks::Tasks::default(),
         })
     }
 
@@ -46,7 +48,9 @@ impl Session {
     pub fn initialize_result(&self, discovered: &Json) -> Json {
         let mut result = ObjectWriter::with_capacity(discovered.len() + 256);
         result.member("protocolVersion", string_literal(self.revision.as_str()).as_bytes());
-        result.member("capabilities", capabilities(discovered.get("capabilities").as_ref()).as_bytes());
+        let found = discovered.get("capabilities");
+        let capabilities = self.tasks.announce(self.revision, found.as_ref(), capabilities(found.as_ref()));
+        result.member("capabilities", capabilities.as_bytes());
         let info = discovered.get("_meta").and_then(|meta| meta.get(meta::SERVER_INFO));
         let own =
             || Json::from_trusted(concat!(r#"{"name":"spanwire","version":""#, env!("CARGO_PKG_VERSION"), r#""}"#));

@@ -4,13 +4,15 @@ use spanwire_mcp::codes;
 
 use super::*;
 
+mod input;
+mod property;
+
 fn json(text: &str) -> Json {
     Json::from_trusted(text.to_owned())
 }
 
 fn session() -> Session {
-    let params =
-        r#"{"protocolVersion":"2025-06-18","capabilities":{"roots":{}},"clientInfo":{"name":"c","version":"1"}}"#;
+    let params = r#"{"protocolVersion":"2025-06-18","capabilities":{"roots":{"listChanged":true},"tasks":{}},"clientInfo":{"name":"c","version":"1"}}"#;
     Session::open(Some(&json(params))).unwrap()
 }
 
@@ -66,7 +68,7 @@ fn calls_gain_the_metadata_of_a_modern_request() {
         serde_json::json!({"name": "t", "_meta": {
             "progressToken": 7,
             "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-            "io.modelcontextprotocol/clientCapabilities": {},
+            "io.modelcontextprotocol/clientCapabilities": {"roots": {}},
             "io.modelcontextprotocol/clientInfo": {"name": "c", "version": "1"},
             "io.modelcontextprotocol/logLevel": "info",
         }})
@@ -146,16 +148,41 @@ fn results_lose_what_only_the_modern_era_has() {
         ),
         (Method::ToolsList, r#"{"tools":[]}"#, r#"{"tools":[]}"#),
     ] {
-        assert_eq!(result(&method, json(before)).unwrap().as_str(), after);
+        assert_eq!(ending(&method, None, Ok(json(before))), Ending::Answer(Ok(json(after))));
     }
-    let error = result(&Method::ToolsCall, json(r#"{"resultType":"input_required","inputRequests":{}}"#)).unwrap_err();
-    assert_eq!((error.kind, error.json_rpc_code()), (ErrorKind::MissingCapability, codes::INTERNAL_ERROR));
+}
+
+#[test]
+fn errors_have_the_codes_of_their_revision() {
+    let check = |method: Method, params: &str, error: Error, code: i64, data: Option<&str>| {
+        let Ending::Answer(Err(error)) = ending(&method, Some(&json(params)), Err(error)) else { panic!("{method}") };
+        let object = error.to_object();
+        assert_eq!((object.code, object.data.as_ref().map(Json::as_str)), (code, data), "{method} {params}");
+    };
+    let own = || Error::new(ErrorKind::InvalidParams, "unknown resource \"a:1\"");
+    let server = |data: Option<&str>| Error {
+        code: Some(codes::INVALID_PARAMS),
+        data: data.map(json),
+        ..Error::new(ErrorKind::Server, "x")
+    };
+    check(Method::ResourcesRead, r#"{"uri":"a:1"}"#, own(), -32002, Some(r#"{"uri":"a:1"}"#));
+    check(Method::ResourcesRead, "{}", own(), -32602, None);
+    check(Method::ResourcesRead, r#"{"uri":7}"#, own(), -32602, None);
+    check(Method::PromptsGet, r#"{"uri":"a:1"}"#, own(), -32602, None);
+    let named = r#"{"uri":"b:2"}"#;
+    check(Method::ResourcesRead, r#"{"uri":"a:1"}"#, server(Some(named)), -32002, Some(named));
+    check(Method::ResourcesRead, r#"{"uri":"a:1"}"#, server(None), -32602, None);
+    check(Method::ToolsCall, "{}", server(Some(named)), -32602, Some(named));
+    let modern = Error { code: Some(-32021), ..Error::new(ErrorKind::Server, "x") };
+    check(Method::ToolsCall, "{}", modern, -32603, None);
+    check(Method::ToolsCall, "{}", Error::new(ErrorKind::MissingCapability, "x"), -32603, None);
 }
 
 #[test]
 fn notifications_lose_the_subscription() {
     let pass = |method: Method, params: &str| {
-        notification(Notification { method, params: Some(json(params)) }).map(|n| n.params.unwrap().as_str().to_owned())
+        let heard = Notification { method, params: Some(json(params)) };
+        notification(Revision::V2025_06_18, heard).map(|n| n.params.unwrap().as_str().to_owned())
     };
     let id = r#""io.modelcontextprotocol/subscriptionId":1"#;
     assert_eq!(
@@ -167,4 +194,7 @@ fn notifications_lose_the_subscription() {
         r#"{"_meta":{"x":2}}"#
     );
     assert_eq!(pass(Method::SubscriptionAcknowledged, "{}"), None);
+    assert_eq!(pass(Method::ElicitationComplete, "{}"), None);
+    let done = Notification { method: Method::ElicitationComplete, params: Some(json(r#"{"elicitationId":"e"}"#)) };
+    assert_eq!(notification(Revision::V2025_11_25, done.clone()), Some(done));
 }

@@ -195,6 +195,9 @@ fn may_log(method: &Method) -> bool {
             | Method::SetLevel
             | Method::ResourcesSubscribe
             | Method::ResourcesUnsubscribe
+            | Method::TasksGet
+            | Method::TasksResult
+            | Method::TasksCancel
             | Method::Initialize
             | Method::Discover
             | Method::Ping

@@ -27,6 +27,7 @@ use super::{
     outgoing::Outgoing,
     pump::Pump,
     requests::{Answers, CAPABILITIES},
+    tasks::Tasks,
     wire::{Discovery, Unasked, Wire, WireRequest},
 };
 
@@ -132,6 +133,7 @@ pub(super) async fn open(
     let stop = CancellationToken::new();
     let stop_guard = stop.clone().drop_guard();
     let (board, listeners, level) = <(Arc<Board>, Arc<Listeners>, Arc<Level>)>::default();
+    let tasks = Arc::new(Tasks::new(line.clone(), stop.clone()));
     let (answers, courier) = Answers::new(line.server.clone());
     let desk = Arc::new(Desk::new(line.server.clone(), settings.waits, answers));
     let (notices_tx, notices) = mpsc::channel(NOTICES);
@@ -140,6 +142,7 @@ pub(super) async fn open(
         board: board.clone(),
         listeners: listeners.clone(),
         level: level.clone(),
+        tasks: tasks.clone(),
         desk: desk.clone(),
         stop: stop.clone(),
     };
@@ -151,6 +154,7 @@ pub(super) async fn open(
 
     let handshake = Handshake { line: &line, settings, choice };
     let facts = handshake.run(known).await.map_err(|error| during_connect(&line.server, error))?;
+    let facts = tasks.offered(facts);
     let upstream: Arc<dyn Upstream> = match facts.era() {
         Era::Modern => {
             tokio::spawn(watch_lists(line.clone(), facts.clone(), board, stop));
@@ -160,7 +164,7 @@ pub(super) async fn open(
             let (watchers, on) = (listeners.clone(), line.clone());
             tokio::spawn(async move { watchers.run(on, stop).await });
             let session = Session { line, level, desk: desk.clone(), waits: settings.waits };
-            Arc::new(Legacy { session, facts: facts.clone(), listeners, _stop: stop_guard })
+            Arc::new(Legacy { session, facts: facts.clone(), listeners, tasks, _stop: stop_guard })
         }
     };
     Ok((Connected { upstream, facts, notices }, desk))

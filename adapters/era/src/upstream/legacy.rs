@@ -12,6 +12,7 @@ use super::{
     incoming::rank,
     interactive::{Session, Wishes},
     listeners::Listeners,
+    tasks::{Tasks, watchable},
 };
 
 /// A legacy server.
@@ -19,6 +20,7 @@ pub(super) struct Legacy {
     pub session: Session,
     pub facts: ServerFacts,
     pub listeners: Arc<Listeners>,
+    pub tasks: Arc<Tasks>,
     pub _stop: DropGuard,
 }
 
@@ -31,7 +33,12 @@ impl Upstream for Legacy {
         };
         match call.method {
             Method::Discover => Reply::ready(Ok(discover_result(&self.facts))),
-            Method::Listen => self.listeners.listen(self.session.line.next_id(), filter, &self.facts),
+            Method::Listen => {
+                let tasks = watchable(filter.task_ids.clone(), &self.facts);
+                let reply = self.listeners.listen(self.session.line.next_id(), filter, &self.facts);
+                self.tasks.watch(reply, &call, tasks)
+            }
+            _ if self.tasks.are_offered() => self.with_tasks(call, wishes),
             _ => self.session.clone().send(call, wishes),
         }
     }
@@ -56,6 +63,21 @@ impl Legacy {
             input_responses: responses.map(|raw| Json::from_trusted(Bytes::copy_from_slice(raw.get().as_bytes()))),
         };
         Ok((params.notifications.unwrap_or_default(), wishes))
+    }
+
+    /// The same for a server whose calls may be tasks.
+    fn with_tasks(&self, call: UpstreamCall, wishes: Wishes) -> Reply {
+        let send = |call, wishes| self.session.clone().send(call, wishes);
+        match call.method {
+            Method::ToolsList => self.tasks.listing(send(call, wishes)),
+            Method::ToolsCall => match self.tasks.prepare(call) {
+                Ok((call, true)) => Tasks::created(send(call, wishes)),
+                Ok((call, false)) => send(call, wishes),
+                Err(error) => Reply::ready(Err(error)),
+            },
+            Method::TasksGet | Method::TasksUpdate | Method::TasksCancel => self.tasks.answer(call),
+            _ => send(call, wishes),
+        }
     }
 }
 

@@ -11,7 +11,11 @@ use spanwire_model::{Event, Reply, ServerFacts};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::{calls::Calls, line::Line};
+use super::{
+    calls::Calls,
+    line::Line,
+    tasks::{told_of, watchable},
+};
 
 /// Resources that one listener may watch; further ones are left out of the honoured filter.
 const MAX_RESOURCES: usize = 1024;
@@ -115,6 +119,7 @@ impl Listeners {
             }
             _ => None,
         };
+        let task = told_of(notification).filter(|_| notification.method == Method::LegacyTaskStatus);
         let to: Vec<i64> = {
             let state = self.lock();
             let wants = |filter: &SubscriptionFilter| match &notification.method {
@@ -122,6 +127,7 @@ impl Listeners {
                 Method::PromptsListChanged => filter.prompts_list_changed,
                 Method::ResourcesListChanged => filter.resources_list_changed,
                 Method::ResourceUpdated => uri.as_deref().is_some_and(|uri| covers(filter, uri)),
+                Method::LegacyTaskStatus => task.as_ref().is_some_and(|task| filter.task_ids.contains(task)),
                 _ => false,
             };
             state.filters.iter().filter(|(_, filter)| wants(filter)).map(|(id, _)| *id).collect()
@@ -237,7 +243,7 @@ fn honoured(wanted: SubscriptionFilter, facts: &ServerFacts) -> SubscriptionFilt
         prompts_list_changed: wanted.prompts_list_changed && offers("prompts", "listChanged"),
         resources_list_changed: wanted.resources_list_changed && offers("resources", "listChanged"),
         resource_subscriptions,
-        task_ids: Vec::new(),
+        task_ids: watchable(wanted.task_ids, facts),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Params on their way to a server: `_meta` is spliced, everything else keeps its bytes.
 
-use spanwire_mcp::{Json, Revision, meta, string_literal};
+use spanwire_mcp::{Json, Revision, meta, string_literal, tasks};
 use spanwire_model::TraceContext;
 
 const RESERVED_PREFIX: &str = "io.modelcontextprotocol/";
@@ -35,15 +35,18 @@ impl Outgoing<'_> {
         if meta_in.get(meta::CLIENT_INFO).is_none() {
             set.push((meta::CLIENT_INFO, client_info.as_bytes()));
         }
-        self.splice(&meta_in, &set, &[], &[])
+        self.splice(&meta_in, &set, &[tasks::WISH], &[])
     }
 
     /// For a legacy server: the members that it does not know are gone, and `_meta` with them when nothing else is in it.
     pub(super) fn legacy(&self) -> Json {
         let meta_in = self.params.get("_meta").filter(Json::is_object);
         let keys: Vec<String> = meta_in.iter().flat_map(Json::entries).map(|entry| entry.key()).collect();
-        let remove: Vec<&str> =
-            keys.iter().map(String::as_str).filter(|key| key.starts_with(RESERVED_PREFIX)).collect();
+        let remove: Vec<&str> = keys
+            .iter()
+            .map(String::as_str)
+            .filter(|key| key.starts_with(RESERVED_PREFIX) || *key == tasks::WISH)
+            .collect();
         let nothing_is_left = remove.len() == keys.len() && self.progress_token.is_none() && self.trace.is_none();
         match meta_in {
             _ if nothing_is_left => {

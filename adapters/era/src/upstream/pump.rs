@@ -7,7 +7,8 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    desk::Desk, interactive::at, level::Level, line::Line, listeners::Listeners, notices::Board, wire::Unasked,
+    desk::Desk, interactive::at, level::Level, line::Line, listeners::Listeners, notices::Board, tasks::Tasks,
+    wire::Unasked,
 };
 
 /// Longest part of a log message that goes into the node's own log, in bytes.
@@ -19,6 +20,7 @@ pub(super) struct Pump {
     pub board: Arc<Board>,
     pub listeners: Arc<Listeners>,
     pub level: Arc<Level>,
+    pub tasks: Arc<Tasks>,
     pub desk: Arc<Desk>,
     pub stop: CancellationToken,
 }
@@ -41,13 +43,16 @@ impl Pump {
             match item {
                 Some(Unasked::Notification(notification)) => self.notification(&notification),
                 Some(Unasked::Request { request, call }) => {
-                    self.request(request, call);
-                    due = self.desk.due();
+                    if let Some(request) = self.tasks.request(request, call) {
+                        self.request(request, call);
+                        due = self.desk.due();
+                    }
                 }
                 Some(Unasked::SessionRenewed) => {
                     self.level.forget();
                     self.desk.forgotten();
                     self.listeners.forgotten();
+                    self.tasks.forgotten();
                     self.board.all_changed();
                 }
                 Some(Unasked::Closed(reason)) => break Some(reason),
@@ -67,9 +72,15 @@ impl Pump {
             Method::ToolsListChanged
             | Method::PromptsListChanged
             | Method::ResourcesListChanged
-            | Method::ResourceUpdated => self.listeners.fan_out(notification),
+            | Method::ResourceUpdated
+            | Method::LegacyTaskStatus => self.listeners.fan_out(notification),
+            Method::Cancelled => {
+                let id = notification.params.as_ref().and_then(|params| params.get("requestId")?.read().ok());
+                if !id.is_some_and(|id| self.tasks.withdrawn(&id)) {
+                    self.desk.withdraw(notification);
+                }
+            }
             Method::LogMessage => log(&self.line.server, notification),
-            Method::Cancelled => self.desk.withdraw(notification),
             Method::ElicitationComplete => self.desk.completed(notification),
             method => tracing::debug!(server = %self.line.server, %method, "notification that belongs to no call"),
         }

@@ -3,21 +3,29 @@
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
 use http::{HeaderMap, HeaderValue, StatusCode};
-use spanwire_mcp::{Json, Limits, Message, Method, Params, Request, Response, header};
+use spanwire_mcp::{Json, Limits, Message, Method, Params, Request, RequestId, Response, codes, header, meta};
 use spanwire_model::{Error, ErrorKind};
 use sse_stream::SseStream;
+use tokio_util::sync::CancellationToken;
 
-use super::Bridge;
+use super::{
+    Bridge,
+    resume::{Place, lost},
+};
+
+/// Pages of the list of tools that are read for one refused call.
+const MAX_PAGES: usize = 100;
 
 impl Bridge {
-    /// Sends a request and passes on everything that belongs to it. An error is the host's answer.
-    pub(super) async fn ask(&self, request: &Request, body: Bytes) -> Result<(), Error> {
+    /// Sends a request and passes on everything that belongs to it. An error is the host's answer. A request that is no longer
+    /// wanted is not asked for again.
+    pub(super) async fn ask(&self, request: &Request, body: Bytes, unwanted: &CancellationToken) -> Result<(), Error> {
         if let Some(headers) = modern_headers(request) {
-            return self.relay(self.post(body, headers).await?, request, None).await;
+            return self.ask_modern(request, body, headers, unwanted).await;
         }
         if request.method == Method::Initialize {
             let response = self.post(body.clone(), HeaderMap::new()).await?;
-            return self.relay(response, request, Some(body)).await;
+            return self.relay(response, request, Some(body), unwanted).await;
         }
         let headers = self.session.headers();
         let mut response = self.post(body.clone(), headers.clone()).await?;
@@ -26,7 +34,58 @@ impl Bridge {
             self.reopen(&headers).await?;
             response = self.post(body, self.session.headers()).await?;
         }
-        self.relay(response, request, None).await
+        self.relay(response, request, None, unwanted).await
+    }
+
+    /// A modern request. What a tool wants mirrored is learned when the node says that the headers do not match, for then
+    /// nothing was executed (2026-07-28, streamable-http, "Client Behavior").
+    async fn ask_modern(
+        &self,
+        request: &Request,
+        body: Bytes,
+        headers: HeaderMap,
+        unwanted: &CancellationToken,
+    ) -> Result<(), Error> {
+        let with_arguments = || {
+            let mut headers = headers.clone();
+            if let (Method::ToolsCall, Some(params)) = (&request.method, &request.params) {
+                self.params.mirror(&mut headers, params);
+            }
+            headers
+        };
+        let sent = with_arguments();
+        let mut response = self.post(body.clone(), sent.clone()).await?;
+        if response.status() == StatusCode::BAD_REQUEST && request.method == Method::ToolsCall {
+            let mut answer = read_response(response).await?;
+            let mismatch = matches!(&answer.outcome, Err(error) if error.code == codes::HEADER_MISMATCH);
+            if mismatch {
+                self.list_tools(request).await?;
+            }
+            if !mismatch || with_arguments() == sent {
+                answer.id = Some(request.id.clone());
+                self.say(&answer.to_bytes()).await;
+                return Ok(());
+            }
+            response = self.post(body, with_arguments()).await?;
+        }
+        self.relay(response, request, None, unwanted).await
+    }
+
+    /// Reads what the tools want mirrored.
+    async fn list_tools(&self, call: &Request) -> Result<(), Error> {
+        let meta_in = call.params.as_ref().and_then(|params| params.get("_meta")).unwrap_or_else(Json::empty_object);
+        let meta_out = meta_in.with(&[], &[meta::PROGRESS_TOKEN]);
+        let mut params = Json::empty_object().with(&[("_meta", meta_out.as_bytes())], &[]);
+        for _ in 0..MAX_PAGES {
+            let id = RequestId::String("tools".into());
+            let request = Request { id, method: Method::ToolsList, params: Some(params.clone()) };
+            let headers = modern_headers(&request).unwrap_or_default();
+            let page = self.result_of(self.post(request.to_bytes(), headers).await?).await?;
+            self.params.note(&page);
+            let Some(cursor) = page.get("nextCursor") else { break };
+            params = params.with(&[("cursor", cursor.as_bytes())], &[]);
+        }
+        Ok(())
     }
 
     pub(super) async fn post(&self, body: Bytes, headers: HeaderMap) -> Result<reqwest::Response, Error> {
@@ -50,9 +109,10 @@ impl Bridge {
     /// Passes on the answer to `request`. `initialize` is the body when it opens a session.
     async fn relay(
         &self,
-        response: reqwest::Response,
+        mut response: reqwest::Response,
         request: &Request,
         initialize: Option<Bytes>,
+        unwanted: &CancellationToken,
     ) -> Result<(), Error> {
         let session_id = response.headers().get(header::SESSION_ID).cloned();
         let opened = |message: &Response| {
@@ -68,33 +128,39 @@ impl Bridge {
             self.say(&answer.to_bytes()).await;
             return Ok(());
         }
+        let mut place = Place::default();
+        loop {
+            if let Some(answer) = self.relay_events(response, &mut place, Some(&request.id)).await {
+                opened(&answer);
+                self.say(&answer.to_bytes()).await;
+                return Ok(());
+            }
+            if unwanted.is_cancelled() {
+                return Err(lost());
+            }
+            response = self.resume(&mut place).await?;
+        }
+    }
+
+    /// Passes on the messages of a stream until it ends, or until the response to this request, which is given back.
+    pub(super) async fn relay_events(
+        &self,
+        response: reqwest::Response,
+        place: &mut Place,
+        id: Option<&RequestId>,
+    ) -> Option<Response> {
         let mut events = Box::pin(SseStream::from_bytes_stream(response.bytes_stream()));
         while let Some(Ok(event)) = events.next().await {
+            place.note(&event);
             let Some(data) = event.data.filter(|data| !data.trim().is_empty()) else { continue };
             let body = Bytes::from(data);
             match Message::parse_single(&body, &Limits::default()) {
-                Ok(Message::Response(answer)) if answer.id.as_ref() == Some(&request.id) => {
-                    opened(&answer);
-                    self.say(&body).await;
-                    return Ok(());
-                }
+                Ok(Message::Response(answer)) if id.is_some() && answer.id.as_ref() == id => return Some(answer),
                 Ok(_) => self.say(&body).await,
                 Err(error) => tracing::debug!(%error, "left out an event that is no message"),
             }
         }
-        Err(Error::new(ErrorKind::StreamLost, "the node's stream ended without a response"))
-    }
-
-    /// Passes on a stream that answers nothing.
-    pub(super) async fn relay_events(&self, response: reqwest::Response) {
-        let mut events = Box::pin(SseStream::from_bytes_stream(response.bytes_stream()));
-        while let Some(Ok(event)) = events.next().await {
-            let Some(data) = event.data.filter(|data| !data.trim().is_empty()) else { continue };
-            match Message::parse_single(&Bytes::from(data), &Limits::default()) {
-                Ok(message) => self.say(&message.to_bytes()).await,
-                Err(error) => tracing::debug!(%error, "left out an event that is no message"),
-            }
-        }
+        None
     }
 
     /// The result of a request of the bridge's own.
@@ -109,7 +175,7 @@ impl Bridge {
                 return answer.outcome.map_err(Error::from_object);
             }
         }
-        Err(Error::new(ErrorKind::StreamLost, "the node's stream ended without a response"))
+        Err(lost())
     }
 }
 
@@ -119,6 +185,7 @@ fn modern_headers(request: &Request) -> Option<HeaderMap> {
     let version = params.meta.protocol_version.as_deref()?;
     let name = match request.method.name_member() {
         Some("uri") => params.uri.as_deref(),
+        Some("taskId") => params.task_id.as_deref(),
         Some(_) => params.name.as_deref(),
         None => None,
     };

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use spanwire_era::upstream::WireRequest;
-use spanwire_mcp::{Era, Method, Revision, header as mcp};
+use spanwire_mcp::{Era, Revision, header as mcp};
 use spanwire_model::TraceContext;
 
 /// The target's headers; the name of the first one that is none.
@@ -57,18 +57,10 @@ pub(super) fn mirror(all: &mut HeaderMap, request: &WireRequest) {
     if let Ok(value) = HeaderValue::from_str(request.method.as_str()) {
         all.insert(mcp::METHOD, value);
     }
-    let name = name_member(&request.method).and_then(|member| request.params.get(member)?.read::<String>().ok());
+    let name = request.method.name_member().and_then(|member| request.params.get(member)?.read::<String>().ok());
     if let Some(Ok(value)) = name.map(|name| HeaderValue::from_str(&mcp::encode_name(&name))) {
         all.insert(mcp::NAME, value);
     }
-}
-
-/// The tasks extension names its tasks in the same header.
-fn name_member(method: &Method) -> Option<&'static str> {
-    method.name_member().or_else(|| match method.as_str() {
-        "tasks/get" | "tasks/update" | "tasks/cancel" => Some("taskId"),
-        _ => None,
-    })
 }
 
 fn add_trace(all: &mut HeaderMap, trace: &TraceContext) {

@@ -1,22 +1,24 @@
 //! One server over HTTP: a POST per message, and its reply as a stream of events.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::StreamExt;
 use http::{HeaderMap, StatusCode};
 use reqwest::Response as HttpResponse;
-use spanwire_era::upstream::{Calls, Discovery, Inbox, Unasked, Wire, WireRequest, judge};
-use spanwire_mcp::{Era, Json, Message, Method, Notification, Request, RequestId, Response, Revision, codes, meta};
-use spanwire_model::{Error, ErrorKind, Event, Outcome, Reply, Result, ServerId};
+use spanwire_era::upstream::{Calls, Discovery, Unasked, Wire, WireRequest, judge};
+use spanwire_mcp::{Era, Method, Notification, Response, Revision, codes};
+use spanwire_model::{Error, ErrorKind, Event, Reply, Result, ServerId};
 use tokio::{sync::mpsc, time::timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{
     Config, Endpoint,
-    body::{self, About, Messages},
-    cancel::CancelOnDrop,
+    body::{self, About},
+    cancel::{CancelOnDrop, Tell},
     headers, notices,
     params::ParamHeaders,
     session::Session,
@@ -40,9 +42,11 @@ pub(super) struct Inner {
     pub config: Arc<Config>,
     pub session: Session,
     pub calls: Arc<Calls>,
-    params: ParamHeaders,
+    pub params: ParamHeaders,
     pub stop: CancellationToken,
-    unasked: mpsc::Sender<Unasked>,
+    pub unasked: mpsc::Sender<Unasked>,
+    /// The server knows no `initialize` here: it may have the transport of 2024-11-05 only.
+    pub refused_greeting: AtomicBool,
 }
 
 impl HttpWire {
@@ -62,8 +66,16 @@ impl HttpWire {
             params: ParamHeaders::default(),
             stop: stop.clone(),
             unasked,
+            refused_greeting: AtomicBool::new(false),
         });
         (Arc::new(Self { inner, _stop_on_drop: stop.drop_guard() }), unasked_rx)
+    }
+}
+
+impl HttpWire {
+    /// True when `initialize` was refused in the way of a server that does not have this transport.
+    pub(super) fn was_refused(&self) -> bool {
+        self.inner.refused_greeting.load(Ordering::Relaxed)
     }
 }
 
@@ -189,12 +201,23 @@ fn unproved(error: Error, status: StatusCode, server: &ServerId) -> Error {
     Error::new(ErrorKind::BadServer, text)
 }
 
+impl Tell for Inner {
+    fn server(&self) -> &ServerId {
+        &self.server
+    }
+
+    async fn tell(&self, revision: Revision, body: Bytes, method: &Method) -> Result<()> {
+        self.post_control(revision, body, method).await
+    }
+}
+
 impl Inner {
-    fn about(&self, method: &Method) -> About {
+    pub(super) fn about(&self, method: &Method) -> About {
         About { server: self.server.as_str().into(), method: method.clone(), max_bytes: self.config.max_body_bytes }
     }
 
-    async fn post(&self, request: &WireRequest) -> reqwest::Result<HttpResponse> {
+    /// Posts a request with the headers that mirror it.
+    pub(super) async fn post(&self, request: &WireRequest) -> reqwest::Result<HttpResponse> {
         let initialize = request.method == Method::Initialize;
         let session = self.session.now().id.filter(|_| !initialize && request.revision.era() == Era::Legacy);
         let revision = Some(request.revision).filter(|_| !initialize);
@@ -229,45 +252,6 @@ impl Inner {
         }
     }
 
-    /// Posts a request and opens its reply. A lost session is renewed once.
-    async fn open(&self, request: &WireRequest) -> Result<Messages> {
-        let about = self.about(&request.method);
-        let mut renewed = false;
-        loop {
-            let session = self.session.now();
-            let response = match self.post(request).await {
-                Ok(response) => response,
-                Err(error) => {
-                    let gone = about.not_sent(&error);
-                    if gone.kind == ErrorKind::Unavailable {
-                        let _ = self.unasked.try_send(Unasked::Closed(gone.public.to_string().into()));
-                    }
-                    return Err(gone);
-                }
-            };
-            let lost = response.status() == StatusCode::NOT_FOUND
-                && session.id.is_some()
-                && request.revision.era() == Era::Legacy
-                && request.method != Method::Initialize;
-            if lost && renewed {
-                let text = format!("server \"{}\" lost its session twice during {}", self.server, request.method);
-                return Err(Error::new(ErrorKind::SessionGone, text));
-            }
-            if lost {
-                self.renew(session.generation).await.map_err(|error| {
-                    let text = format!("server \"{}\" lost its session and opened no other", self.server);
-                    Error::new(ErrorKind::SessionGone, text).with_private(error)
-                })?;
-                renewed = true;
-                continue;
-            }
-            if response.status().is_success() {
-                return Ok(body::messages(response, about));
-            }
-            return Err(body::refusal(response, &about).await.0);
-        }
-    }
-
     /// Opens another session in place of the one of this generation.
     pub(super) async fn renew(&self, generation: u64) -> Result<()> {
         let _one_at_a_time = self.session.renewing.lock().await;
@@ -296,88 +280,6 @@ impl Inner {
         Ok(())
     }
 
-    /// The next event of a call: from its own stream, or from the session's.
-    async fn next_event(&self, request: &WireRequest, messages: &mut Messages, inbox: &mut Inbox) -> Event {
-        loop {
-            let message = tokio::select! {
-                biased;
-                event = inbox.next() => return event,
-                message = messages.next() => message,
-            };
-            let message = match message {
-                Some(Ok(message)) => message,
-                Some(Err(error)) => return Event::Done(Err(error)),
-                None => return Event::Done(Err(self.about(&request.method).ended())),
-            };
-            match message {
-                Message::Response(response) => {
-                    if let Some(outcome) = ours(request, response) {
-                        return Event::Done(outcome.map(|result| self.learn(request, result)));
-                    }
-                }
-                Message::Notification(notification) => {
-                    if let Some(event) = self.notification(request, notification).await {
-                        return event;
-                    }
-                }
-                Message::Request(asked) => self.asked(asked, Some(request.id)).await,
-            }
-        }
-    }
-
-    /// Notes what a list says about the calls that will follow it.
-    fn learn(&self, request: &WireRequest, result: Json) -> Json {
-        if request.method == Method::ToolsList && request.revision.era() == Era::Modern {
-            return self.params.learn(self.server.as_str(), result);
-        }
-        result
-    }
-
-    /// A notification on a call's own stream: about the call, unless it says otherwise.
-    async fn notification(&self, request: &WireRequest, notification: Notification) -> Option<Event> {
-        let listens = request.method == Method::Listen;
-        match notification.method {
-            Method::Progress if is_of(&notification, request.id) => return Some(Event::Progress(notification)),
-            Method::Progress => {}
-            Method::ToolsListChanged
-            | Method::PromptsListChanged
-            | Method::ResourcesListChanged
-            | Method::ResourceUpdated
-                if !listens => {}
-            _ => return Some(Event::Notification(notification)),
-        }
-        self.unaddressed(notification).await;
-        None
-    }
-
-    /// The response to a request of our own; what comes before it goes where it belongs.
-    async fn response_in(&self, request: &WireRequest, messages: &mut Messages, about: &About) -> Outcome {
-        while let Some(message) = messages.next().await {
-            match message? {
-                Message::Response(response) => {
-                    if let Some(outcome) = ours(request, response) {
-                        return outcome;
-                    }
-                }
-                Message::Notification(notification) => self.unaddressed(notification).await,
-                Message::Request(asked) => self.asked(asked, Some(request.id)).await,
-            }
-        }
-        Err(about.ended())
-    }
-
-    /// Delivers a notification that came on no call's stream.
-    pub(super) async fn unaddressed(&self, notification: Notification) {
-        if let Some(notification) = self.calls.notify(notification) {
-            let _ = self.unasked.send(Unasked::Notification(notification)).await;
-        }
-    }
-
-    /// Delivers a request of the server, with the call on whose stream it came.
-    pub(super) async fn asked(&self, request: Request, call: Option<i64>) {
-        let _ = self.unasked.send(Unasked::Request { request, call }).await;
-    }
-
     /// Ends the session, if there is one; a server may not allow it.
     async fn end_session(&self) {
         let session = self.session.take();
@@ -386,19 +288,4 @@ impl Inner {
         let sent = self.endpoint.client.delete(self.endpoint.url.clone()).headers(all).send();
         let _ = timeout(self.config.control_timeout, sent).await;
     }
-}
-
-/// The outcome, when the response is to this request. An error without an id can only be about it.
-fn ours(request: &WireRequest, response: Response) -> Option<Outcome> {
-    match response.id {
-        Some(RequestId::Number(id)) if id == request.id => {}
-        None => {}
-        Some(_) => return None,
-    }
-    Some(response.outcome.map_err(Error::from_server))
-}
-
-fn is_of(progress: &Notification, id: i64) -> bool {
-    let token = progress.params.as_ref().and_then(|params| params.get(meta::PROGRESS_TOKEN)?.read::<i64>().ok());
-    token == Some(id)
 }

@@ -14,7 +14,7 @@ use super::refusal::json;
 
 /// One message for the client.
 pub(crate) enum Out {
-    /// A notification.
+    /// What goes before the response: a notification, or a request to a legacy client.
     Notification(Bytes),
     /// The response, and the HTTP status when it is the only message.
     Response(StatusCode, Bytes),
@@ -23,37 +23,52 @@ pub(crate) enum Out {
 /// The messages of one request. A stream that ends without a response was cancelled. Dropping it cancels the call.
 pub(crate) type Outgoing = Pin<Box<dyn Stream<Item = Out> + Send>>;
 
-const KEEP_ALIVE: Bytes = Bytes::from_static(b":\n\n");
+/// What is sent in a silence: a comment.
+pub(crate) const KEEP_ALIVE: Bytes = Bytes::from_static(b":\n\n");
+
+/// How an answer begins.
+pub(crate) enum Begun {
+    /// It is one JSON body.
+    Whole(HttpResponse),
+    /// It is an event stream: the messages that are there already, and the rest.
+    Stream(Vec<Bytes>, Outgoing),
+}
 
 /// Answers one request. After `keep_alive` without a message the answer becomes an event stream, so that no
 /// intermediary takes the silence for a failure.
-pub(crate) async fn one(mut outgoing: Outgoing, keep_alive: Duration) -> HttpResponse {
-    match timeout(keep_alive, outgoing.next()).await {
-        Ok(Some(Out::Response(status, message))) => json(status, message),
-        Ok(Some(Out::Notification(message))) => events(vec![frame(&message)], outgoing, keep_alive),
-        Ok(None) => events(Vec::new(), outgoing, keep_alive),
-        Err(_) => events(vec![KEEP_ALIVE], outgoing, keep_alive),
+pub(crate) async fn one(outgoing: Outgoing, keep_alive: Duration) -> HttpResponse {
+    match begin(outgoing, keep_alive).await {
+        Begun::Whole(response) => response,
+        Begun::Stream(first, rest) => events(first, rest, keep_alive),
     }
 }
 
-/// Answers a batch (2025-03-26 only): an array when there are only responses and they come in time, events otherwise.
-pub(crate) async fn batch(outgoing: Vec<Outgoing>, keep_alive: Duration) -> HttpResponse {
+/// Begins the answer to one request: an event stream unless the response is the first message and comes within `silence`.
+pub(crate) async fn begin(mut outgoing: Outgoing, silence: Duration) -> Begun {
+    match timeout(silence, outgoing.next()).await {
+        Ok(Some(Out::Response(status, message))) => Begun::Whole(json(status, message)),
+        Ok(Some(Out::Notification(message))) => Begun::Stream(vec![message], outgoing),
+        Ok(None) | Err(_) => Begun::Stream(Vec::new(), outgoing),
+    }
+}
+
+/// Begins the answer to a batch (2025-03-26 only): an array when there are only responses and they come in time, events
+/// otherwise.
+pub(crate) async fn begin_batch(outgoing: Vec<Outgoing>, silence: Duration) -> Begun {
     let mut all: Outgoing = Box::pin(futures::stream::select_all(outgoing));
-    let until = Instant::now() + keep_alive;
+    let until = Instant::now() + silence;
     let mut responses = Vec::new();
     loop {
-        let notification = match timeout_at(until, all.next()).await {
-            Ok(None) if responses.is_empty() => return events(Vec::new(), all, keep_alive),
-            Ok(None) => return json(StatusCode::OK, array(&responses)),
-            Ok(Some(Out::Response(_, message))) => {
+        match timeout_at(until, all.next()).await {
+            Ok(None) if responses.is_empty() => return Begun::Stream(responses, all),
+            Ok(None) => return Begun::Whole(json(StatusCode::OK, array(&responses))),
+            Ok(Some(Out::Response(_, message))) => responses.push(message),
+            Ok(Some(Out::Notification(message))) => {
                 responses.push(message);
-                continue;
+                return Begun::Stream(responses, all);
             }
-            Ok(Some(Out::Notification(message))) => Some(frame(&message)),
-            Err(_) => Some(KEEP_ALIVE),
-        };
-        let first = responses.iter().map(frame).chain(notification).collect();
-        return events(first, all, keep_alive);
+            Err(_) => return Begun::Stream(responses, all),
+        }
     }
 }
 
@@ -70,21 +85,28 @@ fn array(messages: &[Bytes]) -> Bytes {
     out.freeze()
 }
 
-/// An event stream: what is there already, then the rest, with a comment in every silence.
+/// An event stream: what is there already, then the rest, with a comment in every silence, and in place of a beginning.
 pub(crate) fn events(first: Vec<Bytes>, mut rest: Outgoing, keep_alive: Duration) -> HttpResponse {
-    let stream = async_stream::stream! {
-        for chunk in first {
-            yield Ok::<_, Infallible>(chunk);
+    streaming(async_stream::stream! {
+        if first.is_empty() {
+            yield KEEP_ALIVE;
+        }
+        for message in first {
+            yield frame(&message);
         }
         loop {
             match timeout(keep_alive, rest.next()).await {
-                Err(_) => yield Ok(KEEP_ALIVE),
-                Ok(Some(Out::Notification(message) | Out::Response(_, message))) => yield Ok(frame(&message)),
+                Err(_) => yield KEEP_ALIVE,
+                Ok(Some(Out::Notification(message) | Out::Response(_, message))) => yield frame(&message),
                 Ok(None) => break,
             }
         }
-    };
-    let mut response = HttpResponse::new(Body::from_stream(stream));
+    })
+}
+
+/// The response that carries a stream of events.
+pub(crate) fn streaming(events: impl Stream<Item = Bytes> + Send + 'static) -> HttpResponse {
+    let mut response = HttpResponse::new(Body::from_stream(events.map(Ok::<_, Infallible>)));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(super::gate::SSE));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -93,7 +115,7 @@ pub(crate) fn events(first: Vec<Bytes>, mut rest: Outgoing, keep_alive: Duration
 }
 
 /// A message as one event, on one `data` line.
-fn frame(message: &Bytes) -> Bytes {
+pub(crate) fn frame(message: &Bytes) -> Bytes {
     const OPEN: &[u8] = b"event: message\ndata: ";
     let mut out = BytesMut::with_capacity(OPEN.len() + message.len() + 2);
     out.put_slice(OPEN);

@@ -2,12 +2,15 @@
 
 use std::{sync::Arc, time::Duration};
 
+use spanwire_model::EraChoice;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 /// Configuration of [`super::router`].
 #[derive(Debug, Clone)]
 pub struct Config {
+    /// Which eras clients may speak.
+    pub era: EraChoice,
     /// Longest body of a request, in bytes.
     pub max_body_bytes: usize,
     /// Values of `Origin` that may call: `scheme://host`, `scheme://host:port`, or `scheme://host:*` for any port. A
@@ -26,6 +29,18 @@ pub struct Config {
     pub body_read_timeout: Duration,
     /// A legacy session without requests and without an open stream ends after this.
     pub session_idle_timeout: Duration,
+    /// A legacy client that is asked something in mid-call (elicitation, sampling, roots) must have answered after this. It does not
+    /// count against the budget of the call.
+    pub input_timeout: Duration,
+    /// A request of a legacy session goes on for this long after the connection of its stream broke; its client may come back with
+    /// the id of the last event that it has seen, and read on.
+    pub resume_timeout: Duration,
+    /// A reply that has not begun after this becomes a stream for a legacy client that such a stream gives an id to come back with.
+    pub stream_after: Duration,
+    /// Events that are kept for one legacy session so that its clients can read on; beyond that the oldest that was sent is dropped.
+    pub max_replay_events: usize,
+    /// The same in bytes. A single message may be larger.
+    pub max_replay_bytes: usize,
     /// Places for sessions of legacy clients.
     pub sessions: SessionPlaces,
     /// Open `subscriptions/listen` and GET streams at once, per principal.
@@ -40,6 +55,7 @@ impl Default for Config {
     fn default() -> Self {
         let own = |values: &[&str]| values.iter().map(|value| (*value).to_owned()).collect();
         Self {
+            era: EraChoice::Auto,
             max_body_bytes: 16 * 1024 * 1024,
             allowed_origins: own(&[
                 "http://localhost:*",
@@ -55,6 +71,11 @@ impl Default for Config {
             keep_alive: Duration::from_secs(15),
             body_read_timeout: Duration::from_secs(10),
             session_idle_timeout: Duration::from_secs(30 * 60),
+            input_timeout: Duration::from_secs(10 * 60),
+            resume_timeout: Duration::from_secs(60),
+            stream_after: Duration::from_secs(1),
+            max_replay_events: 256,
+            max_replay_bytes: 1024 * 1024,
             sessions: SessionPlaces::new(10_000),
             max_listen_streams: 64,
             max_session_events: 256,

@@ -4,9 +4,9 @@ use axum::body::Body;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header, request::Parts};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use spanwire_model::{Error, ErrorKind, Principal};
+use spanwire_model::{Dispatch, Error, ErrorKind, Principal};
 
-use super::{Authenticate, Config, refusal::Refusal};
+use super::{Authenticate, Caller, Config, refusal::Refusal};
 
 /// The media type of a single answer.
 pub(crate) const JSON: &str = "application/json";
@@ -122,6 +122,15 @@ pub(crate) fn authenticate(auth: &dyn Authenticate, headers: &HeaderMap) -> Resu
 
 fn unreadable_credentials() -> Refusal {
     Refusal::of(Error::new(ErrorKind::Unauthenticated, "Authorization must be one header of visible characters"))
+}
+
+/// The view must be there for the caller; one that it may not enter is as unknown as one that is not.
+pub(crate) fn view(dispatch: &dyn Dispatch, caller: &Caller) -> Result<(), Refusal> {
+    let unknown = caller.view.as_deref().filter(|view| !dispatch.has_view(&caller.principal, view));
+    unknown.map_or(Ok(()), |view| {
+        let error = Error::new(ErrorKind::InvalidRequest, format!("unknown view \"{}\"", excerpt(view)));
+        Err(Refusal::new(StatusCode::NOT_FOUND, error))
+    })
 }
 
 /// Reads a body within the limits of size and time.

@@ -6,13 +6,16 @@ use axum::response::{IntoResponse, Response as HttpResponse};
 use futures::StreamExt;
 use http::{HeaderMap, StatusCode};
 use spanwire_mcp::{Json, Message, Meta, Method, Params, Request, RequestId, Response, Revision, codes, meta};
-use spanwire_model::{Call, ClientFacts, EdgeTransport, Error, ErrorKind, Event, Outcome, Reply, TraceContext};
+use spanwire_model::{
+    Call, ClientFacts, EdgeTransport, EraChoice, Error, ErrorKind, Event, Outcome, Reply, TraceContext,
+};
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{
     Caller, Edge, agreement,
     answer::{self, Out, Outgoing},
+    opening::served,
     refusal::{Refusal, note, status_of},
     streams::StreamSlot,
 };
@@ -23,7 +26,7 @@ pub(crate) async fn post(edge: &Edge, caller: Caller, message: Message) -> Resul
         Message::Request(request) => self::request(edge, caller, request).await,
         Message::Notification(notification) => {
             let params = read(notification.params.as_ref())?;
-            agreement::known_version(&caller.headers, params.meta.protocol_version.as_deref())?;
+            agreement::known_version(edge.config.era, &caller.headers, params.meta.protocol_version.as_deref())?;
             tracing::debug!(method = %notification.method, "accepted a notification that means nothing over http");
             Ok(StatusCode::ACCEPTED.into_response())
         }
@@ -36,13 +39,13 @@ pub(crate) async fn post(edge: &Edge, caller: Caller, message: Message) -> Resul
 
 async fn request(edge: &Edge, caller: Caller, request: Request) -> Result<HttpResponse, Refusal> {
     let params = read(request.params.as_ref())?;
-    agreement::check(&caller.headers, &request, &params)?;
+    agreement::check(edge, &caller, &request, &params)?;
     let parent = parent(&params.meta, &caller.headers);
     if is_gone(&request.method) {
         let text = format!("unknown method \"{}\"", super::gate::excerpt(request.method.as_str()));
         return Err(Refusal::of(Error::new(ErrorKind::MethodNotFound, text)));
     }
-    let listening = request.method == Method::Listen;
+    let (listening, discovering) = (request.method == Method::Listen, request.method == Method::Discover);
     let slot = if listening { Some(edge.streams.take(&caller.principal).map_err(Refusal::of)?) } else { None };
     let call = Call {
         id: Uuid::now_v7(),
@@ -58,12 +61,25 @@ async fn request(edge: &Edge, caller: Caller, request: Request) -> Result<HttpRe
             ..ClientFacts::of(EdgeTransport::Http, Revision::V2026_07_28)
         },
     };
-    let reply = edge.dispatch.dispatch(call);
+    let mut reply = edge.dispatch.dispatch(call);
+    if discovering {
+        reply = discovered(reply, edge.config.era);
+    }
     let outgoing = match slot {
         Some(slot) => listen(reply, request.id, slot, edge.config.shutdown.clone()),
         None => exchange(reply, request.id),
     };
     Ok(answer::one(outgoing, edge.config.keep_alive).await)
+}
+
+/// What was discovered, with the revisions of this listener.
+fn discovered(reply: Reply, era: EraChoice) -> Reply {
+    let versions: Vec<&str> = served(era).iter().map(|revision| revision.as_str()).collect();
+    let versions = serde_json::json!(versions).to_string();
+    Reply::new(reply.map(move |event| match event {
+        Event::Done(Ok(result)) => Event::Done(Ok(result.with(&[("supportedVersions", versions.as_bytes())], &[]))),
+        event => event,
+    }))
 }
 
 /// The budget of a call that starts now.

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use axum::{body::Body, response::Response};
-use spanwire_mcp::{Limits, Message, Parsed};
+use spanwire_mcp::{Limits, Message, Meta, Params, Parsed};
+use spanwire_model::{EraChoice, TraceContext, Verb};
 
 use super::{
     Caller, Edge, gate,
@@ -15,17 +16,29 @@ use super::{
 
 pub(crate) async fn post(edge: Arc<Edge>, caller: Caller, body: Body) -> Result<Response, Refusal> {
     let body = gate::body(&edge.config, &caller.headers, body).await?;
-    let session = edge.sessions.find(&caller)?;
+    let session = match caller.era {
+        EraChoice::Auto | EraChoice::Legacy => edge.sessions.find(&caller)?,
+        // The header is ignored (2026-07-28, basic/transports/streamable-http, "Earlier Streamable HTTP Revisions").
+        EraChoice::Modern => Found::Absent,
+    };
     let batches = match &session {
         Found::Session(session) => session.revision().has_batches(),
         // Read, so that a client of 2025-03-26 learns that its session is gone and not that batches are.
-        Found::Unknown => true,
+        Found::Unknown | Found::Elsewhere(_) => true,
         Found::Absent => false,
     };
     let limits = Limits { max_bytes: edge.config.max_body_bytes, ..Limits::default() };
     let message = match Message::parse(&body, &limits, batches) {
         Ok(Parsed::Single(message)) => message,
-        Ok(Parsed::Batch(messages)) => return legacy::batch(&edge, &caller, session, messages).await,
+        Ok(Parsed::Batch(messages)) => {
+            return match session {
+                Found::Elsewhere(session) => {
+                    let parent = caller.parent(&Meta::default());
+                    session.ask(&edge, &caller, Verb::Post, body, false, parent).await
+                }
+                session => legacy::batch(&edge, &caller, session, messages).await,
+            };
+        }
         Err(error) => {
             let id = error.id.clone();
             let refusal = Refusal::of(error.into());
@@ -39,9 +52,13 @@ pub(crate) async fn post(edge: Arc<Edge>, caller: Caller, body: Body) -> Result<
         Message::Request(request) => Some(request.id.clone()),
         Message::Notification(_) | Message::Response(_) => None,
     };
-    let answered = match choose(&caller.headers, &message, session) {
+    let answered = match choose(caller.era, &caller.headers, &message, session) {
         Ok(Opening::Modern) => modern::post(&edge, caller, message).await,
         Ok(Opening::Initialize) => legacy::initialize(&edge, &caller, message).await,
+        Ok(Opening::Elsewhere(session)) => {
+            let parent = parent(&caller, &message);
+            session.ask(&edge, &caller, Verb::Post, body, id.is_some(), parent).await
+        }
         Ok(Opening::Session(session)) => legacy::post(&edge, &caller, session, message).await,
         Err(refusal) => Err(refusal),
     };
@@ -49,4 +66,14 @@ pub(crate) async fn post(edge: Arc<Edge>, caller: Caller, body: Body) -> Result<
         Some(id) => refusal.with_id(id),
         None => refusal,
     })
+}
+
+/// The client's position in its trace, for a message that is passed on.
+fn parent(caller: &Caller, message: &Message) -> Option<TraceContext> {
+    let params = match message {
+        Message::Request(request) => request.params.as_ref(),
+        Message::Notification(notification) => notification.params.as_ref(),
+        Message::Response(_) => None,
+    };
+    caller.parent(&Params::read(params).unwrap_or_default().meta)
 }

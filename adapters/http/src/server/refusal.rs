@@ -42,6 +42,11 @@ impl Refusal {
         Self { header: Some((header::ALLOW, "POST")), ..Self::new(StatusCode::METHOD_NOT_ALLOWED, error) }
     }
 
+    /// 503: the same may work in a moment, here or elsewhere.
+    pub(crate) fn try_again(error: Error) -> Self {
+        Self { header: Some((header::RETRY_AFTER, "1")), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, error) }
+    }
+
     /// The refusal of a body that did not arrive whole; the connection cannot be used further.
     pub(crate) fn closing(status: StatusCode, error: Error) -> Self {
         Self { header: Some((header::CONNECTION, "close")), ..Self::new(status, error) }

@@ -148,7 +148,11 @@ pub(super) fn status(status: Status, inventory: &Inventory) -> v1::StatusRespons
         listeners: status
             .listeners
             .into_iter()
-            .map(|listener| v1::Listener { name: listener.name, address: listener.address })
+            .map(|listener| v1::Listener {
+                name: listener.name,
+                address: listener.address,
+                era: listener.era.map_or_else(String::new, |era| era.as_str().to_owned()),
+            })
             .collect(),
         backbone: status.backbone,
         backbone_connected: status.backbone_connected,

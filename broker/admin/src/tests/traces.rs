@@ -72,7 +72,7 @@ async fn status_says_how_the_node_is() {
         node: "here".into(),
         version: "1.2.3".into(),
         uptime_ms: 1500,
-        listeners: vec![v1::Listener { name: "grpc".into(), address: "127.0.0.1:7401".into() }],
+        listeners: vec![v1::Listener { name: "grpc".into(), address: "127.0.0.1:7401".into(), era: "legacy".into() }],
         backbone: "memory".into(),
         backbone_connected: true,
         nodes: vec!["here".into(), "there".into()],

@@ -85,6 +85,76 @@ fn entries_keep_their_bytes_but_for_the_name() {
 }
 
 #[test]
+fn tools_that_want_arguments_mirrored_are_known() {
+    let with_schema = |schema: &str| {
+        let mut entry = (*server("a", "here", ServerState::Ready, &["t", "u"])).clone();
+        let mut listing = (*entry.listing).clone();
+        listing.tools[0].json = Json::from_trusted(format!(r#"{{"name":"t","inputSchema":{schema}}}"#));
+        entry.listing = Arc::new(listing);
+        Snapshot::build(&inventory(vec![Arc::new(entry)]), &Config::default())
+    };
+    let snapshot = with_schema(r#"{"properties":{"x":{"type":"string","x-mcp-header":"X"}}}"#);
+    let found = |view, name| snapshot.mirroring_tool(view, name).map(|tool| tool.canonical.to_string());
+    assert_eq!(found(None, "a__t").as_deref(), Some("a__t"));
+    assert_eq!(found(Some("a"), "t").as_deref(), Some("a__t"));
+    assert_eq!(snapshot.mirroring_tool(None, "a__t").unwrap().mirrored.as_ref().unwrap()[0].header, "Mcp-Param-X");
+    for (view, name) in [(None, "a__u"), (None, "t"), (Some("nobody"), "t")] {
+        assert_eq!(found(view, name), None, "{view:?} {name}");
+    }
+    // An invalid one asks for nothing: no client sends it.
+    let snapshot = with_schema(r#"{"properties":{"x":{"type":"number","x-mcp-header":"X"}}}"#);
+    assert!(snapshot.mirroring_tool(None, "a__t").is_none());
+}
+
+#[test]
+fn apps_survive_federation() {
+    let mut entry = (*server("charts", "here", ServerState::Ready, &["t"])).clone();
+    let mut listing = (*entry.listing).clone();
+    let tool = r#"{"name":"t","inputSchema":{},"_meta":{"ui":{"resourceUri":"ui://bar/x","visibility":["app"]},"ui/resourceUri":"ui://bar/x","ui/other":"ui://bar/x"}}"#;
+    listing.tools[0].json = Json::from_trusted(tool);
+    let listed = |key: &str, uri: &str| ListingEntry {
+        name: uri.into(),
+        json: Json::from_trusted(format!(
+            r#"{{"{key}":"{uri}","name":"n","mimeType":"text/html;profile=mcp-app","_meta":{{"ui":{{"csp":{{}}}}}}}}"#
+        )),
+    };
+    listing.resources.push(listed("uri", "ui://bar/x"));
+    listing.templates.push(listed("uriTemplate", "ui://bar/{id}"));
+    entry.listing = Arc::new(listing);
+    let named = ViewConfig {
+        name: "dev".into(),
+        servers: None,
+        tools: None,
+        rename: BTreeMap::from([("charts__t".to_owned(), "chart".to_owned())]),
+        prefix: Prefix::Never,
+    };
+    let config = Config { views: vec![named], ..Config::default() };
+    let snapshot = Snapshot::build(&inventory(vec![Arc::new(entry)]), &config);
+    for (view, name) in [(None, "charts__t"), (Some("dev"), "chart")] {
+        let view = snapshot.view(view).unwrap();
+        let tool = &view.section(ListKind::Tools).entries()[0];
+        let expected = r#"{"name":"NAME","inputSchema":{},"_meta":{"ui":{"resourceUri":"ui://charts+bar/x","visibility":["app"]},"ui/resourceUri":"ui://charts+bar/x","ui/other":"ui://bar/x"}}"#;
+        assert_eq!(tool.json.as_str(), expected.replace("NAME", name));
+        let resource = &view.section(ListKind::Resources).entries()[1];
+        assert_eq!(
+            resource.json.as_str(),
+            r#"{"uri":"ui://charts+bar/x","name":"n","mimeType":"text/html;profile=mcp-app","_meta":{"ui":{"csp":{}}}}"#
+        );
+        // Policy knows one form for all resources.
+        assert_eq!(&*resource.canonical, "charts+ui://bar/x");
+        assert_eq!(&*view.section(ListKind::Templates).entries()[0].name, "ui://charts+bar/{id}");
+        for uri in ["ui://charts+bar/x", "charts+ui://bar/x"] {
+            let route = view.resolve_uri(uri).unwrap();
+            assert_eq!(&**route.own_name().unwrap(), "ui://bar/x");
+        }
+        assert!(view.resolve_uri("ui://bar/x").is_none());
+    }
+    let own = snapshot.view(Some("charts")).unwrap();
+    assert_eq!(own.section(ListKind::Tools).entries()[0].json.as_str(), tool);
+    assert_eq!(&**own.resolve_uri("ui://bar/x").unwrap().own_name().unwrap(), "ui://bar/x");
+}
+
+#[test]
 fn entries_of_a_dead_server_are_marked_or_dropped() {
     let inventory = inventory(vec![server("a", "here", ServerState::Down, &["t"])]);
     let kept = Snapshot::build(&inventory, &Config::default());
@@ -159,6 +229,54 @@ fn pages_follow_our_own_cursors() {
     assert_eq!(seen, ["a__1", "a__3", "b__1", "b__2"]);
     for bad in ["", "x", "MSBhIDEgMg", "%%"] {
         assert!(section.page(Some(bad), 2, |_| true).is_err(), "{bad}");
+    }
+    // A cursor of one list is none of another, nor of the same list in another view.
+    let cursor = section.page(None, 2, |_| true).unwrap().next_cursor.unwrap();
+    let takes =
+        |view: Option<&str>, kind| snapshot.view(view).unwrap().section(kind).page(Some(&cursor), 2, |_| true).is_ok();
+    assert!(takes(None, ListKind::Tools));
+    assert!(!takes(None, ListKind::Resources) && !takes(None, ListKind::Prompts) && !takes(Some("a"), ListKind::Tools));
+}
+
+#[test]
+fn whatever_an_entry_holds_survives() {
+    let icons = r#""icons":[{"src":"data:image/png;base64,AA==","sizes":["48x48","any"],"theme":"dark","x":1}]"#;
+    let rest = format!(
+        r#""title":"T \u00e9 é","description":"d\n",{icons},"_meta":{{"com.example/a":{{"b":[1,  2]}},"progress":1e3}},"unknown":{{"deep":[{{"k":null}}]}}"#
+    );
+    let schema = r##"{"$schema":"https://json-schema.org/draft/2020-12/schema","$id":"urn:x","type":"object","$defs":{"user":{"$anchor":"u","type":"string"}},
+        "properties":{"id":{"$ref":"#/$defs/user"},"by":{"$ref":"#u"},"far":{"$ref":"https://example.com/schema.json"}},
+        "allOf":[{"if":{"required":["id"]},"then":{"not":{"required":["far"]}}}],"unevaluatedProperties":false,"required":["id"]}"##;
+    let hints = r#""annotations":{"readOnlyHint":true,"destructiveHint":false,"idempotentHint":true,"openWorldHint":false,"title":"a","own":0.10}"#;
+    let audience = r#""annotations":{"audience":["user"],"priority":0.90,"lastModified":"2025-01-12T15:00:58Z"}"#;
+    let tool = format!(
+        r#"{{{rest},"name":"NAME","inputSchema":{schema},"outputSchema":{schema},"execution":{{"taskSupport":"optional"}},{hints}}}"#
+    );
+    let prompt = format!(
+        r#"{{"name":"NAME",{rest},"arguments":[{{"name":"a","title":"A","description":"","required":true,"x":[]}}]}}"#
+    );
+    let resource = format!(r#"{{"uri":"NAME","name":"n","mimeType":"a/b;c=d","size":12345678901,{audience},{rest}}}"#);
+    let template = format!(r#"{{"uriTemplate":"NAME","name":"n","mimeType":"a/b",{audience},{rest}}}"#);
+    let entry =
+        |own: &str, text: &str| ListingEntry { name: own.into(), json: Json::from_trusted(text.replace("NAME", own)) };
+    let listing = Listing {
+        tools: vec![entry("t", &tool)],
+        prompts: vec![entry("p", &prompt)],
+        resources: vec![entry("x:1", &resource)],
+        templates: vec![entry("x:{id}", &template)],
+        ..Listing::default()
+    };
+    let server = ServerEntry { listing: Arc::new(listing), ..(*server("a", "here", ServerState::Ready, &[])).clone() };
+    let snapshot = Snapshot::build(&inventory(vec![Arc::new(server)]), &Config::default());
+    for (kind, text, own, exposed) in [
+        (ListKind::Tools, &tool, "t", "a__t"),
+        (ListKind::Prompts, &prompt, "p", "a__p"),
+        (ListKind::Resources, &resource, "x:1", "a+x:1"),
+        (ListKind::Templates, &template, "x:{id}", "a+x:{id}"),
+    ] {
+        let listed = |view| snapshot.view(view).unwrap().section(kind).entries()[0].json.as_str().to_owned();
+        assert_eq!(listed(None), text.replace("NAME", exposed));
+        assert_eq!(listed(Some("a")), text.replace("NAME", own));
     }
 }
 

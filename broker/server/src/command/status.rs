@@ -49,7 +49,10 @@ fn facts(status: &StatusResponse) -> Vec<(&'static str, String)> {
         ("version", status.version.clone()),
         ("up for", duration(status.uptime_ms.saturating_mul(1_000_000))),
     ];
-    facts.extend(status.listeners.iter().map(|one| ("listens", format!("{} {}", one.name, one.address))));
+    facts.extend(status.listeners.iter().map(|one| {
+        let era = if one.era.is_empty() { String::new() } else { format!(", era {}", one.era) };
+        ("listens", format!("{} {}{era}", one.name, one.address))
+    }));
     facts.push(("backbone", format!("{} {connected}", status.backbone)));
     facts.push(("nodes", status.nodes.join(" ")));
     facts.push(("servers", if servers.is_empty() { "none".to_owned() } else { servers.join(", ") }));
@@ -70,6 +73,8 @@ fn facts(status: &StatusResponse) -> Vec<(&'static str, String)> {
 fn to_json(status: &StatusResponse) -> Value {
     let listeners: Value =
         status.listeners.iter().map(|one| (one.name.clone(), Value::from(one.address.clone()))).collect();
+    let spoken = status.listeners.iter().filter(|one| !one.era.is_empty());
+    let eras: Value = spoken.map(|one| (one.name.clone(), Value::from(one.era.clone()))).collect();
     let servers: Value =
         status.servers.iter().map(|one| (servers::state(one.state()).0.to_owned(), Value::from(one.count))).collect();
     let telemetry = status.telemetry.as_ref().map(|one| {
@@ -85,6 +90,7 @@ fn to_json(status: &StatusResponse) -> Value {
         "ready": status.ready,
         "missing": status.missing,
         "listeners": listeners,
+        "eras": eras,
         "backbone": { "name": status.backbone, "connected": status.backbone_connected },
         "nodes": status.nodes,
         "servers": servers,

@@ -6,6 +6,8 @@ use super::{Config, Nats, OtlpProtocol, PrincipalTable, Problem};
 
 const MAX_PRINCIPAL_NAME: usize = 64;
 const SHA256_HEX_DIGITS: usize = 64;
+/// Shortest secret that can seal, in characters.
+const MIN_SEAL_SECRET: usize = 32;
 
 impl Config {
     /// Everything that cannot work, in the order of the file's sections.
@@ -50,6 +52,8 @@ impl Config {
             ("max_sessions", limits.max_sessions as u64),
             ("page_size", limits.page_size as u64),
             ("idle_timeout_ms", limits.idle_timeout_ms),
+            ("input_timeout_ms", limits.input_timeout_ms),
+            ("resume_timeout_ms", limits.resume_timeout_ms),
             ("start_timeout_ms", limits.start_timeout_ms),
             ("shutdown_timeout_ms", limits.shutdown_timeout_ms),
         ];
@@ -149,6 +153,10 @@ fn check_nats(nats: &Nats, found: &mut Problems) {
         if there {
             found.add(here, format!("needs {other} beside it"));
         }
+    }
+    let seal = nats.seal_secret.as_ref().map(|secret| secret.expose().len());
+    if let Some(length) = seal.filter(|length| *length < MIN_SEAL_SECRET) {
+        found.add("nats.seal_secret", format!("has {length} characters: use at least {MIN_SEAL_SECRET} random ones"));
     }
     if nats.prefix.is_empty() || nats.prefix.split('.').any(str::is_empty) || nats.prefix.contains(['*', '>', ' ']) {
         found.add("nats.prefix", "must be tokens separated by dots, without * and >");

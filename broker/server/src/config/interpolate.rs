@@ -76,6 +76,8 @@ impl Config {
             values.extend(nats.user.as_mut().map(|user| ("nats.user".to_owned(), user)));
             values.extend(nats.password.as_mut().map(|secret| ("nats.password".to_owned(), secret.expose_mut())));
             values.extend(nats.token.as_mut().map(|secret| ("nats.token".to_owned(), secret.expose_mut())));
+            let seal = nats.seal_secret.as_mut();
+            values.extend(seal.map(|secret| ("nats.seal_secret".to_owned(), secret.expose_mut())));
         }
         for (name, value) in &mut self.telemetry.otlp_headers {
             values.push((format!("telemetry.otlp_headers.{name}"), value.expose_mut()));

@@ -9,7 +9,7 @@ use std::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Secret;
+use super::{Era, Secret};
 
 /// Where clients reach this node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -21,6 +21,9 @@ pub(crate) struct Listen {
     /// Address and port of gRPC, which the command line uses. Port 0 takes a free one.
     #[schemars(with = "String")]
     pub(crate) grpc: SocketAddr,
+    /// Which protocol eras clients may speak at `/mcp`. With `modern` there are no sessions; with `legacy` a modern request
+    /// is refused as an older server would, so that a client of both eras falls back.
+    pub(crate) era: Era,
     /// Lets the node listen beyond loopback without any principal. Everyone who reaches the port may then call every tool.
     pub(crate) allow_unauthenticated_remote: bool,
     /// Values of the header `Origin` that browsers may send, such as `https://app.example.com`. Loopback origins are
@@ -35,6 +38,7 @@ impl Default for Listen {
         Self {
             http: SocketAddr::from((Ipv4Addr::LOCALHOST, 7400)),
             grpc: SocketAddr::from((Ipv4Addr::LOCALHOST, 7401)),
+            era: Era::Auto,
             allow_unauthenticated_remote: false,
             allowed_origins: Vec::new(),
             allowed_hosts: Vec::new(),
@@ -70,6 +74,13 @@ pub(crate) struct Limits {
     /// How long a session or a connection may be silent before it is closed, in milliseconds.
     #[schemars(range(min = 1))]
     pub(crate) idle_timeout_ms: u64,
+    /// How long a call that waits for its client's input is kept, in milliseconds.
+    #[schemars(range(min = 1))]
+    pub(crate) input_timeout_ms: u64,
+    /// How long a request of the older era goes on after its client's connection broke, in milliseconds: until then the client may
+    /// come back and read on.
+    #[schemars(range(min = 1))]
+    pub(crate) resume_timeout_ms: u64,
     /// How long a server may take to start and list what it offers, in milliseconds.
     #[schemars(range(min = 1))]
     pub(crate) start_timeout_ms: u64,
@@ -89,6 +100,8 @@ impl Default for Limits {
             max_sessions: 1_024,
             page_size: 200,
             idle_timeout_ms: 1_800_000,
+            input_timeout_ms: 600_000,
+            resume_timeout_ms: 60_000,
             start_timeout_ms: 30_000,
             shutdown_timeout_ms: 10_000,
         }
@@ -119,6 +132,10 @@ pub(crate) struct Nats {
     /// A PEM file with the certificate authorities that are trusted, instead of the system's.
     #[serde(default)]
     pub(crate) tls_ca: Option<PathBuf>,
+    /// Seals what clients keep for servers: request states and task ids. With the same secret on all nodes any of them can
+    /// go on when the node that sealed it is gone. At least 32 characters; `${VAR}` is resolved. Default: each node makes its own.
+    #[serde(default)]
+    pub(crate) seal_secret: Option<Secret>,
 }
 
 fn default_prefix() -> String {
@@ -136,6 +153,7 @@ impl Nats {
             password: None,
             token: None,
             tls_ca: None,
+            seal_secret: None,
         };
         nats.take_credentials_from_url();
         nats

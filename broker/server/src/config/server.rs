@@ -57,11 +57,11 @@ impl Default for ServerTable {
     }
 }
 
-/// Which protocol era is spoken to a server.
+/// Which protocol eras are spoken.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Era {
-    /// Probed, the newest first.
+    /// Whichever the other side speaks, the newest first.
     #[default]
     Auto,
     /// 2026-07-28 and later only.

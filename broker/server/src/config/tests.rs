@@ -49,6 +49,8 @@ fn each_fault_says_where_and_what() {
     check("[listen]\nhttp='0.0.0.0:1'", "listen.http: 0.0.0.0:1 is reachable from other machines");
     check("[listen]\nhttp='127.0.0.1:1'\ngrpc='127.0.0.1:1'", "already taken by listen.http");
     check("[limits]\npage_size=0", "limits.page_size: must be at least 1");
+    check("[limits]\ninput_timeout_ms=0", "limits.input_timeout_ms: must be at least 1");
+    check("[listen]\nera='new'", "F:2:5: unknown variant");
     check("[telemetry]\nsample_ratio=1.5", "telemetry.sample_ratio");
     check("[[principals]]\nname='a'", "principals[0]: needs \"token\" or \"token_sha256\"");
     check("[[principals]]\nname='a b'\ntoken='x'", "principals[0].name");

@@ -85,6 +85,11 @@ pub(super) fn message_limit(config: &Config) -> usize {
     config.limits.max_body_bytes + 64 * 1024
 }
 
+/// How long a call that waits for its client's input is kept: at the edges, in the router and with the servers.
+pub(super) fn input_timeout(config: &Config) -> Duration {
+    Duration::from_millis(config.limits.input_timeout_ms)
+}
+
 pub(super) fn registry(config: &Config, node: &NodeId) -> spanwire_registry::Config {
     let start = Duration::from_millis(config.limits.start_timeout_ms);
     let mut registry = spanwire_registry::Config {
@@ -148,7 +153,7 @@ pub(super) fn policy(config: &Config) -> anyhow::Result<Policy> {
     Ok(Policy::new(&principals.collect::<anyhow::Result<Vec<_>>>()?))
 }
 
-pub(super) fn router(config: &Config, node: &NodeId) -> spanwire_router::Config {
+pub(super) fn router(config: &Config, node: &NodeId, seal_secret: Vec<u8>) -> spanwire_router::Config {
     let views = config.views.iter().map(|(name, view)| spanwire_catalog::ViewConfig {
         name: name.as_str().into(),
         servers: (!view.servers.is_empty()).then(|| view.servers.clone()),
@@ -168,6 +173,8 @@ pub(super) fn router(config: &Config, node: &NodeId) -> spanwire_router::Config 
         catalog: spanwire_catalog::Config { views: views.collect(), stale, page_size: config.limits.page_size },
         max_in_flight: config.limits.max_in_flight_total,
         max_subscriptions: 100,
+        seal_secret,
+        input_timeout: input_timeout(config),
         version: VERSION.to_owned(),
     }
 }
@@ -177,6 +184,9 @@ pub(super) fn edge(config: &Config, address: SocketAddr, edges: &CancellationTok
         max_body_bytes: config.limits.max_body_bytes,
         default_call_timeout: Duration::from_millis(config.limits.call_timeout_ms),
         session_idle_timeout: Duration::from_millis(config.limits.idle_timeout_ms),
+        input_timeout: input_timeout(config),
+        resume_timeout: Duration::from_millis(config.limits.resume_timeout_ms),
+        era: config.listen.era.into(),
         sessions: SessionPlaces::new(config.limits.max_sessions),
         shutdown: edges.clone(),
         ..spanwire_http::server::Config::default()

@@ -8,7 +8,7 @@ use spanwire_admin::{
     Control, Listener, SpanKind, SpanRecord, Status, TelemetryStatus, Trace, TraceFilter, TraceMatch, TraceSummary,
 };
 use spanwire_http::server::SessionPlaces;
-use spanwire_model::{Backbone, Dispatch, Inventory, NodeId, Result, ServerId, ServerSpec};
+use spanwire_model::{Backbone, Dispatch, EraChoice, Inventory, NodeId, Result, ServerId, ServerSpec};
 use spanwire_registry::Handle as Registry;
 use spanwire_router::Router;
 use spanwire_telemetry::{SpanResult, Telemetry};
@@ -19,7 +19,7 @@ use super::build::VERSION;
 pub(super) struct NodeControl {
     pub(super) node: NodeId,
     pub(super) started: Instant,
-    pub(super) listeners: [(&'static str, SocketAddr); 2],
+    pub(super) listeners: [(&'static str, SocketAddr, Option<EraChoice>); 2],
     pub(super) otlp_endpoint: Option<String>,
     pub(super) registry: Registry,
     pub(super) router: Router,
@@ -96,7 +96,11 @@ impl Control for NodeControl {
             listeners: self
                 .listeners
                 .iter()
-                .map(|(name, address)| Listener { name: (*name).to_owned(), address: address.to_string() })
+                .map(|(name, address, era)| Listener {
+                    name: (*name).to_owned(),
+                    address: address.to_string(),
+                    era: *era,
+                })
                 .collect(),
             backbone: self.backbone.describe(),
             backbone_connected: self.backbone.is_connected(),

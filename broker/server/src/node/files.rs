@@ -15,6 +15,9 @@ use uuid::Uuid;
 
 use crate::config::{Config, TOKEN_FILE};
 
+/// The file with the secret of this node's seal.
+const SEAL_FILE: &str = "seal-secret";
+
 /// The folder for state, made if missing, for its owner only.
 pub(super) fn data_dir(config: &Config) -> anyhow::Result<PathBuf> {
     let folder = config.data_dir();
@@ -24,18 +27,30 @@ pub(super) fn data_dir(config: &Config) -> anyhow::Result<PathBuf> {
     Ok(folder)
 }
 
-/// The token that the command line on this machine shows to the control API; made at the first start, readable by its owner only.
+/// The token that the command line on this machine shows to the control API.
 pub(super) fn operator_token(folder: &Path) -> anyhow::Result<String> {
-    let path = folder.join(TOKEN_FILE);
-    let context = || format!("cannot use the operator's token in {}", path.display());
-    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
+    secret_file(&folder.join(TOKEN_FILE), "the operator's token")
+}
+
+/// The secret with which this node seals what clients keep for servers: the configured one, else its own, which a restart keeps.
+pub(super) fn seal_secret(config: &Config, folder: &Path) -> anyhow::Result<Vec<u8>> {
+    match config.nats.as_ref().and_then(|nats| nats.seal_secret.as_ref()) {
+        Some(secret) => Ok(secret.expose().as_bytes().to_vec()),
+        None => Ok(secret_file(&folder.join(SEAL_FILE), "the secret of the seal")?.into_bytes()),
+    }
+}
+
+/// A random secret in a file that only its owner can read; made when it is first needed.
+fn secret_file(path: &Path, what: &str) -> anyhow::Result<String> {
+    let context = || format!("cannot use {what} in {}", path.display());
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
         Ok(mut file) => {
             let token = format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
             file.write_all(token.as_bytes()).with_context(context)?;
             Ok(token)
         }
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            Ok(fs::read_to_string(&path).with_context(context)?.trim().to_owned())
+            Ok(fs::read_to_string(path).with_context(context)?.trim().to_owned())
         }
         Err(error) => Err(error).with_context(context),
     }

@@ -235,6 +235,9 @@ impl broker_server::Broker for StandIn {
         let ready = v1::StateCount { state: v1::ServerState::Ready.into(), count: 1 };
         Ok(Response::new(v1::StatusResponse {
             node: "node-a".into(),
+            listeners: [("http", "modern"), ("grpc", "")]
+                .map(|(name, era)| v1::Listener { name: name.into(), address: "h:1".into(), era: era.into() })
+                .to_vec(),
             servers: vec![ready],
             ready: true,
             ..Default::default()

@@ -73,6 +73,28 @@ async fn a_modern_host() {
     assert_eq!(node.double.dropped().await, "listen");
 }
 
+/// A host on stdio mirrors nothing; the bridge does, since the edge compares.
+#[tokio::test]
+async fn a_modern_host_need_not_mirror_arguments() {
+    let node = node().await;
+    let mut host = Host::start(node.url());
+    let sql = |id: u32, region: Value| {
+        let mut body = modern("tools/call", json!({"name": "sql", "arguments": {"region": region}}));
+        body["id"] = json!(id);
+        body
+    };
+    // Learned with the first call, known to the second, and a changed value is another header.
+    for (id, region) in [(1, json!("us-west1")), (2, json!("us-west1")), (3, json!("Zürich")), (4, Value::Null)] {
+        host.send(&sql(id, region.clone())).await;
+        let answer = host.next().await;
+        assert_eq!((&answer["id"], &answer["result"]["resultType"]), (&json!(id), &json!("complete")), "{answer}");
+        assert_eq!(node.double.last().params.to_value()["arguments"]["region"], region);
+    }
+    let listed = node.double.calls.lock().unwrap().iter().filter(|call| call.method.as_str() == "tools/list").count();
+    assert_eq!(listed, 1);
+    assert_eq!(host.end().await, Vec::<String>::new());
+}
+
 #[tokio::test]
 async fn a_legacy_host_outlives_its_session() {
     let node = node().await;

@@ -62,6 +62,60 @@ async fn headers_are_checked_one_by_one() {
     assert_eq!((status, &body["error"]["code"]), (400, &json!(-32020)));
 }
 
+/// 2026-07-28, streamable-http, "Server Behavior for Custom Headers".
+#[tokio::test]
+async fn mirrored_arguments_are_compared_with_their_headers() {
+    let node = node().await;
+    let send = |arguments: &str, headers: &[(&'static str, &'static str)]| {
+        // Spliced, so that a key can come twice.
+        let body = modern("tools/call", json!({"name": "sql", "arguments": "HERE"}));
+        let body = body.to_string().replace("\"HERE\"", arguments);
+        let request = node.post(&modern("tools/call", json!({"name": "sql"}))).body(body);
+        ask(headers.iter().fold(request, |request, (name, value)| request.header(*name, *value)))
+    };
+    let region = r#"{"region":"us-west1"}"#;
+    for (arguments, headers, expected) in [
+        (region, &[("mcp-param-region", "us-west1")][..], None),
+        (region, &[("MCP-PARAM-REGION", "us-west1")], None),
+        (region, &[("mcp-param-region", "  us-west1 ")], None),
+        (region, &[("mcp-param-region", "=?base64?dXMtd2VzdDE=?=")], None),
+        // Headers that no tool asks for pass.
+        (region, &[("mcp-param-region", "us-west1"), ("mcp-param-query", "x")], None),
+        (region, &[], Some("required header Mcp-Param-Region is missing")),
+        (region, &[("mcp-param-region", "us-east1")], Some("does not match params.arguments.region")),
+        (region, &[("mcp-param-region", "US-WEST1")], Some("does not match")),
+        (region, &[("mcp-param-region", "=?base64?dXMtd2VzdDE?=")], Some("no valid Base64")),
+        (region, &[("mcp-param-region", "=?base64?dXMt!!d2VzdDE=?=")], Some("no valid Base64")),
+        (region, &[("mcp-param-region", "us-west1"), ("mcp-param-region", "us-west1")], Some("more than once")),
+        (r#"{"region":"=?base64?SGVsbG8="}"#, &[("mcp-param-region", "=?base64?SGVsbG8=")], None),
+        (r#"{"region":""}"#, &[("mcp-param-region", "")], None),
+        (r#"{"region":"a","region":"b"}"#, &[("mcp-param-region", "a")], Some("comes more than once")),
+        (r#"{"region":null}"#, &[], None),
+        (r#"{"region":null}"#, &[("mcp-param-region", "null")], Some("has no params.arguments.region")),
+        ("{}", &[], None),
+        ("{}", &[("mcp-param-limit", "1")], Some("has no params.arguments.limit")),
+        (r#"{"limit":42}"#, &[("mcp-param-limit", "42.0")], None),
+        (r#"{"limit":42}"#, &[("mcp-param-limit", "43")], Some("does not match")),
+        (r#"{"limit":9007199254740993}"#, &[], None),
+        (r#"{"limit":9007199254740993}"#, &[("mcp-param-limit", "9007199254740992")], Some("does not match")),
+        (r#"{"options":{"dry":true}}"#, &[("mcp-param-dry-run", "true")], None),
+        (r#"{"options":{"dry":true}}"#, &[], Some("params.arguments.options.dry")),
+        (r#"{"options":{"dry":true}}"#, &[("mcp-param-dry-run", "false")], Some("does not match")),
+    ] {
+        let (status, body) = send(arguments, headers).await;
+        match expected {
+            None => assert_eq!(status, 200, "{arguments} {headers:?}: {body}"),
+            Some(text) => {
+                assert_eq!((status, &body["error"]["code"], &body["id"]), (400, &json!(-32020), &json!(1)), "{body}");
+                assert!(body["error"]["message"].as_str().unwrap().contains(text), "{arguments} {headers:?}: {body}");
+            }
+        }
+    }
+    // Other tools mirror nothing.
+    let (status, _) = ask(node.post(&call("echo")).header("mcp-param-region", "x")).await;
+    assert_eq!(status, 200);
+}
+
 #[tokio::test]
 async fn bodies_are_checked() {
     let node = node_with(|config, _| config.max_body_bytes = 2048).await;

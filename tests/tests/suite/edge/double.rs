@@ -1,10 +1,13 @@
 //! A scripted broker.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use futures::{StreamExt, stream};
 use serde_json::{Value, json};
-use spanwire_mcp::{Json, Method, Notification, Params};
+use spanwire_mcp::{
+    Json, Method, Notification, Params,
+    mirror::{self, Mirrored},
+};
 use spanwire_model::{Call, Dispatch, Error, ErrorKind, Event, Reply};
 use tokio::sync::{broadcast, mpsc};
 
@@ -13,6 +16,8 @@ pub(super) struct Double {
     pub(super) calls: Mutex<Vec<Call>>,
     /// Goes to every open listen stream.
     pub(super) changes: broadcast::Sender<Notification>,
+    /// Progress of every running "paced"; 0 ends it.
+    pub(super) paces: broadcast::Sender<u32>,
     ended: mpsc::UnboundedSender<String>,
     ends: tokio::sync::Mutex<mpsc::UnboundedReceiver<String>>,
 }
@@ -20,7 +25,13 @@ pub(super) struct Double {
 impl Default for Double {
     fn default() -> Self {
         let (ended, ends) = mpsc::unbounded_channel();
-        Self { calls: Mutex::default(), changes: broadcast::Sender::new(16), ended, ends: ends.into() }
+        Self {
+            calls: Mutex::default(),
+            changes: broadcast::Sender::new(16),
+            paces: broadcast::Sender::new(512),
+            ended,
+            ends: ends.into(),
+        }
     }
 }
 
@@ -43,6 +54,16 @@ pub(super) fn notification(method: &str, params: Value) -> Notification {
 
 fn done(value: &Value) -> Event {
     Event::Done(Ok(json_of(value)))
+}
+
+/// The input schema of the tool `sql`, whose clients mirror arguments.
+fn sql_schema() -> Value {
+    json!({"type": "object", "properties": {
+        "region": {"type": "string", "x-mcp-header": "Region"},
+        "limit": {"type": "integer", "x-mcp-header": "Limit"},
+        "options": {"type": "object", "properties": {"dry": {"type": "boolean", "x-mcp-header": "Dry-Run"}}},
+        "query": {"type": "string"},
+    }})
 }
 
 impl Double {
@@ -72,7 +93,7 @@ impl Double {
         };
         let result = json!({"resultType": "complete", "content": [], "structuredContent": call.params.to_value()});
         match params.name.as_deref().unwrap_or_default() {
-            "echo" | "gr\u{fc}\u{df}e" => Reply::ready(Ok(Json::from_trusted(
+            "sql" | "echo" | "gr\u{fc}\u{df}e" => Reply::ready(Ok(Json::from_trusted(
                 // A body as a modern server may send it: first member, and with line breaks.
                 format!(
                     "{{\"resultType\":\"complete\",\n\"content\":[],\"structuredContent\":{}}}",
@@ -83,12 +104,54 @@ impl Double {
             "stuck" => self.watched("stuck", vec![progress(1)], true),
             "forever" => self.watched("forever", vec![], true),
             "input" => Reply::ready(Ok(json_of(&json!({"resultType": "input_required", "inputRequests": {}})))),
+            "asks" => self.asks(call, &token),
+            "paced" => {
+                let guard = Dropped(self.ended.clone(), "paced".to_owned());
+                let paces = (self.paces.subscribe(), guard, token, result);
+                Reply::new(stream::unfold(paces, |(mut paces, guard, token, result)| async move {
+                    let event = match paces.recv().await.ok()? {
+                        0 => done(&result),
+                        n => Event::Progress(notification(
+                            "notifications/progress",
+                            json!({"progressToken": token, "progress": n}),
+                        )),
+                    };
+                    Some((event, (paces, guard, token, result)))
+                }))
+            }
             "missing" => {
                 Reply::ready(Err(Error { code: Some(-32002), ..Error::new(ErrorKind::Server, "no such resource") }))
             }
             "busy" => Reply::ready(Err(Error::new(ErrorKind::Overloaded, "too much at once"))),
             name => Reply::ready(Err(Error::new(ErrorKind::InvalidParams, format!("unknown tool \"{name}\"")))),
         }
+    }
+
+    /// Asks what `arguments.rounds` says, round after round, and answers with the last call's params. The round is the
+    /// `requestState`; `arguments.stateless` has none, and so one round.
+    fn asks(&self, call: &Call, token: &Value) -> Reply {
+        let params = call.params.to_value();
+        let state = params["requestState"].as_str();
+        let round: usize = state.map_or(0, |state| state.strip_prefix("round \"").unwrap().parse().unwrap());
+        let asked = params["arguments"]["rounds"].get(round).cloned();
+        let stateless = params["arguments"]["stateless"] == true;
+        let progress = notification("notifications/progress", json!({"progressToken": token, "progress": 1}));
+        let mut events = if token.is_null() { vec![] } else { vec![Event::Progress(progress)] };
+        if let Some(asked) = asked.filter(|_| !stateless || params.get("inputResponses").is_none()) {
+            let mut result = json!({"resultType": "input_required"});
+            if asked.as_object().is_some_and(|asked| !asked.is_empty()) {
+                result["inputRequests"] = asked;
+            }
+            if !stateless {
+                result["requestState"] = json!(format!("round \"{}", round + 1));
+            }
+            events.push(done(&result));
+        } else if params["arguments"]["hangs"] == true {
+            return self.watched("hangs", events, true);
+        } else {
+            events.push(done(&json!({"resultType": "complete", "content": [], "structuredContent": params})));
+        }
+        self.watched("asks", events, false)
     }
 
     fn listen(&self, call: &Call) -> Reply {
@@ -120,10 +183,16 @@ impl Dispatch for Double {
                 "_meta": {"io.modelcontextprotocol/serverInfo": {"name": "double", "version": "1"}},
             })))),
             Method::ToolsList => Reply::ready(Ok(json_of(&json!({
-                "resultType": "complete", "tools": [{"name": "echo", "inputSchema": {"type": "object"}}],
+                "resultType": "complete", "tools": [
+                    {"name": "echo", "inputSchema": {"type": "object"}}, {"name": "sql", "inputSchema": sql_schema()},
+                ],
                 "ttlMs": 1000, "cacheScope": "private",
             })))),
             Method::ToolsCall => self.tool(&call),
+            Method::ResourcesRead => {
+                let uri = call.params.get("uri").map(|uri| uri.to_value()).unwrap_or_default();
+                Reply::ready(Err(Error::new(ErrorKind::InvalidParams, format!("unknown resource {uri}"))))
+            }
             Method::Listen => self.listen(&call),
             other => Reply::ready(Err(Error::new(ErrorKind::MethodNotFound, format!("unknown method \"{other}\"")))),
         }
@@ -131,5 +200,9 @@ impl Dispatch for Double {
 
     fn has_view(&self, _: &spanwire_model::Principal, view: &str) -> bool {
         view == "work"
+    }
+
+    fn mirrored(&self, _: &spanwire_model::Principal, _: Option<&str>, tool: &str) -> Option<Arc<[Mirrored]>> {
+        (tool == "sql").then(|| mirror::annotations(&json_of(&sql_schema())).unwrap().into())
     }
 }

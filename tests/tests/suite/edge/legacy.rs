@@ -4,25 +4,38 @@ use super::*;
 use crate::edge::double::notification;
 
 /// A client with a session.
-struct Old<'a> {
-    node: &'a Node,
-    revision: &'static str,
-    session: String,
+pub(super) struct Old<'a> {
+    pub(super) node: &'a Node,
+    pub(super) revision: &'static str,
+    pub(super) session: String,
 }
 
-fn initialize(revision: &str) -> Value {
+pub(super) fn initialize(revision: &str) -> Value {
+    initialize_with(revision, json!({"sampling": {}, "roots": {"listChanged": true}}))
+}
+
+fn initialize_with(revision: &str, capabilities: Value) -> Value {
     json!({"jsonrpc": "2.0", "id": "init", "method": "initialize", "params": {
-        "protocolVersion": revision, "capabilities": {"sampling": {}}, "clientInfo": {"name": "old", "version": "1"},
+        "protocolVersion": revision, "capabilities": capabilities, "clientInfo": {"name": "old", "version": "1"},
     }})
 }
 
-fn request(id: i64, method: &str, params: Value) -> Value {
+pub(super) fn request(id: i64, method: &str, params: Value) -> Value {
     json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params})
 }
 
 impl<'a> Old<'a> {
-    async fn open(node: &'a Node, revision: &'static str) -> Self {
-        let request = accept_both(node.client.post(node.url())).body(initialize(revision).to_string());
+    pub(super) async fn open(node: &'a Node, revision: &'static str) -> Self {
+        Self::open_as(node, revision, initialize(revision)).await
+    }
+
+    /// The same for a client that declares these capabilities.
+    pub(super) async fn open_with(node: &'a Node, revision: &'static str, capabilities: Value) -> Self {
+        Self::open_as(node, revision, initialize_with(revision, capabilities)).await
+    }
+
+    async fn open_as(node: &'a Node, revision: &'static str, initialize: Value) -> Self {
+        let request = accept_both(node.client.post(node.url())).body(initialize.to_string());
         let response = soon(request.send()).await.unwrap();
         assert_eq!(response.status(), 200);
         let session = response.headers()["mcp-session-id"].to_str().unwrap().to_owned();
@@ -34,16 +47,36 @@ impl<'a> Old<'a> {
         old
     }
 
-    fn dress(&self, request: reqwest::RequestBuilder) -> reqwest::RequestBuilder {
+    pub(super) fn dress(&self, request: reqwest::RequestBuilder) -> reqwest::RequestBuilder {
         accept_both(request).header("mcp-session-id", &self.session).header("mcp-protocol-version", self.revision)
     }
 
-    fn post(&self, body: &Value) -> reqwest::RequestBuilder {
+    pub(super) fn post(&self, body: &Value) -> reqwest::RequestBuilder {
         self.dress(self.node.client.post(self.node.url())).body(body.to_string())
     }
 
-    fn get(&self) -> reqwest::RequestBuilder {
+    pub(super) fn get(&self) -> reqwest::RequestBuilder {
         self.dress(self.node.client.get(self.node.url()))
+    }
+}
+
+impl Old<'_> {
+    /// Cancels a request; the status of the answer.
+    pub(super) async fn cancel(&self, id: i64) -> u16 {
+        let params = json!({"requestId": id});
+        ask(self.post(&json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params}))).await.0
+    }
+
+    /// Answers a request of the node.
+    pub(super) async fn answer(&self, id: &Value, result: Value) {
+        let response = json!({"jsonrpc": "2.0", "id": id, "result": result});
+        assert_eq!(ask(self.post(&response)).await, (202, Value::Null));
+    }
+
+    /// Ends the session.
+    pub(super) async fn delete(&self) {
+        let response = soon(self.dress(self.node.client.delete(self.node.url())).send()).await.unwrap();
+        assert_eq!(response.status(), 204);
     }
 }
 
@@ -62,11 +95,11 @@ async fn a_session_from_initialize_to_delete() {
         assert!(body["result"].get("resultType").is_none());
         let meta = &body["result"]["structuredContent"]["_meta"];
         assert_eq!(meta["io.modelcontextprotocol/protocolVersion"], "2026-07-28");
-        assert_eq!(meta["io.modelcontextprotocol/clientCapabilities"], json!({}));
+        assert_eq!(meta["io.modelcontextprotocol/clientCapabilities"], json!({"sampling": {}, "roots": {}}));
         assert_eq!(meta["io.modelcontextprotocol/clientInfo"]["name"], "old");
         assert_eq!(meta["io.modelcontextprotocol/logLevel"], "warning");
         assert_eq!(node.double.last().client.revision.as_str(), revision);
-        assert_eq!(soon(old.dress(node.client.delete(node.url())).send()).await.unwrap().status(), 204);
+        old.delete().await;
         let (status, body) = ask(old.post(&request(5, "ping", json!({})))).await;
         assert_eq!((status, &body["error"]["code"], &body["id"]), (404, &json!(40400), &json!(5)));
         assert!(body["error"]["message"].as_str().unwrap().contains("initialize again"));
@@ -101,7 +134,9 @@ async fn errors_are_outcomes_under_200() {
         ("server/discover", json!({}), -32601),
         ("tools/call", json!({"name": "nothing"}), -32602),
         ("tools/call", json!({"name": "missing"}), -32002),
-        ("tools/call", json!({"name": "input"}), -32603),
+        ("tools/call", json!({"name": "input"}), 50200),
+        ("resources/read", json!({"uri": "a:missing"}), -32002),
+        ("resources/read", json!({}), -32602),
         ("logging/setLevel", json!({"level": "loud"}), -32602),
         ("resources/subscribe", json!({"uri": "x:unknown"}), -32602),
     ] {
@@ -139,8 +174,7 @@ async fn a_cancelled_request_ends_without_a_response() {
     events.message().await.unwrap();
     let (_, again) = ask(old.post(&request(7, "ping", json!({})))).await;
     assert_eq!(again["error"]["code"], -32600, "the id is in use");
-    let cancelled = json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 7}});
-    assert_eq!(ask(old.post(&cancelled)).await.0, 202);
+    assert_eq!(old.cancel(7).await, 202);
     assert_eq!(node.double.dropped().await, "stuck");
     assert_eq!(events.message().await, None);
     assert_eq!(ask(old.post(&request(7, "ping", json!({})))).await.0, 200);
@@ -178,7 +212,7 @@ async fn notifications_arrive_on_the_get_stream() {
     let asked = node.double.last().params.get("notifications").unwrap().to_value();
     assert_eq!(asked.get("resourceSubscriptions"), None);
 
-    soon(old.dress(node.client.delete(node.url())).send()).await.unwrap();
+    old.delete().await;
     assert_eq!(second.message().await, None);
 }
 

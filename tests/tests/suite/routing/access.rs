@@ -1,7 +1,7 @@
 //! Who may see and call what: the same answer for lists, calls, and on either side of the bus.
 
 use spanwire_catalog::{Prefix, ViewConfig};
-use spanwire_model::ErrorKind;
+use spanwire_model::{Dispatch, ErrorKind, Principal};
 use spanwire_policy::Policy;
 
 use super::{
@@ -37,6 +37,24 @@ async fn what_is_denied_reads_like_what_does_not_exist() {
         assert_eq!(denied.kind, ErrorKind::InvalidParams);
     }
     assert_eq!(fs.seen.borrow().calls.len(), 1, "only what was allowed got there");
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_tool_wants_mirrored_is_told_to_those_who_may_call_it() {
+    let fs = Script::new("fs", &[]);
+    fs.set_raw_tool(
+        r#"{"name":"sql","inputSchema":{"type":"object","properties":{"x":{"type":"string","x-mcp-header":"X"}}}}"#,
+    );
+    let node = World::new().start("a", Setup { policy: only_tools("ci", &["fs__sql"]), ..Setup::of(&[&fs]) }).await;
+    node.ready("fs", "a").await;
+    let headers = |who: &str, view: Option<&str>, tool: &str| {
+        node.router.mirrored(&Principal::new(who), view, tool).map(|found| found[0].header.clone())
+    };
+    assert_eq!(headers("ci", None, "fs__sql").as_deref(), Some("Mcp-Param-X"));
+    assert_eq!(headers("nobody", None, "fs__sql"), None, "it may not be told apart from an unknown tool");
+    assert_eq!(headers("ci", Some("fs"), "fs__sql"), None);
+    assert_eq!(headers("operator", Some("fs"), "sql").as_deref(), Some("Mcp-Param-X"));
     node.stop().await;
 }
 

@@ -208,7 +208,10 @@ impl Upstream for Line {
                 return lost_with(self.connection.gone.clone());
             }
             let entries = state.lists[kind as usize].join(",");
-            return Reply::ready(Ok(json(format!(r#"{{"{}":[{entries}],"ttlMs":1000}}"#, kind.member()))));
+            return Reply::ready(Ok(json(format!(
+                r#"{{"{}":[{entries}],"ttlMs":1000,"cacheScope":"public"}}"#,
+                kind.member()
+            ))));
         }
         self.script.seen.send_modify(|seen| seen.calls.push(call.clone()));
         let (mut guard, connection) = (Guard(self.script.clone(), false), self.connection.clone());
@@ -309,6 +312,17 @@ fn behave(call: &UpstreamCall) -> Do {
             ],
             Ok(json(r#"{"content":[]}"#)),
         ),
+        // Asks for input, unless the call brings some.
+        (Method::ToolsCall, "ask") if call.params.get("requestState").is_none() => {
+            ok(r#"{"resultType":"input_required","inputRequests":{"a":{"method":"roots/list"}},"requestState":"mine"}"#)
+        }
+        (Method::ToolsCall, "work") => ok(r#"{"resultType":"task","taskId":"mine","status":"working"}"#),
+        (Method::TasksGet, _) => {
+            let id = call.params.get("taskId").unwrap();
+            ok(&format!(
+                r#"{{"resultType":"complete","taskId":{id:?},"status":"completed","result":{{"content":[]}}}}"#
+            ))
+        }
         (Method::ResourcesRead, _) => {
             let uri = call.params.get("uri").unwrap();
             ok(&format!(r#"{{"contents":[{{"uri":{uri:?},"text":""}}]}}"#))

@@ -142,3 +142,30 @@ async fn a_caller_cannot_make_span_names_grow() {
     }
     node.stop().await;
 }
+
+#[tokio::test]
+async fn a_retry_is_linked_to_the_call_that_asked() {
+    let fs = Script::new("fs", &["ask"]);
+    let world = World::new();
+    let (a, b) = (world.start("a", Setup::of(&[])).await, world.start("b", Setup::of(&[&fs])).await);
+    b.ready("fs", "b").await;
+    a.ready("fs", "b").await;
+    let mut request = a.tool("fs__ask");
+    request.call.parent = Some(parent());
+    let asked = spanwire_mcp::Json::from_trusted(request.ok().await);
+    let state = asked.get("requestState").unwrap();
+    assert_eq!(text(&one(&spans(&a), SpanKind::Server), names::SPANWIRE_INPUT), "required");
+    let first = one(&spans(&b), SpanKind::Consumer);
+    let mut retry =
+        a.request("tools/call", format!(r#"{{"name":"fs__ask","arguments":{{}},"requestState":{state:?}}}"#));
+    let other = TraceContext { trace_id: TRACE + 1, ..parent() };
+    retry.call.parent = Some(other);
+    retry.ok().await;
+    let of_retry = |node: &Node| node.telemetry.ring().trace(TRACE + 1).unwrap();
+    assert_eq!(text(&one(&of_retry(&a), SpanKind::Server), names::SPANWIRE_INPUT), "brought");
+    let client = one(&of_retry(&b), SpanKind::Client);
+    let links: Vec<_> = client.links.iter().map(|link| (link.trace_id, link.span_id)).collect();
+    assert_eq!(links, [(TRACE, first.span_id)]);
+    a.stop().await;
+    b.stop().await;
+}

@@ -118,6 +118,8 @@ impl World {
             catalog: spanwire_catalog::Config::default(),
             max_in_flight: 100,
             max_subscriptions: 10,
+            seal_secret: id.as_bytes().to_vec(),
+            input_timeout: Duration::from_secs(600),
             version: "0".into(),
         };
         (setup.router)(&mut config);

@@ -40,14 +40,14 @@ async fn a_call_is_one_trace_over_every_hop() {
     }
 }
 
-async fn trace(collector: &Collector, parent: &Parent, count: usize) -> Vec<Received> {
+pub(super) async fn trace(collector: &Collector, parent: &Parent, count: usize) -> Vec<Received> {
     let spans = collector.wait_for(&parent.trace_id, count).await.unwrap();
     let lines: Vec<String> = spans.iter().map(Received::describe).collect();
     assert_eq!(spans.len(), count, "{lines:#?}");
     spans
 }
 
-fn one(spans: &[Received], kind: SpanKind) -> &Received {
+pub(super) fn one(spans: &[Received], kind: SpanKind) -> &Received {
     let mut found = spans.iter().filter(|span| span.kind() == kind);
     let span = found.next().unwrap_or_else(|| panic!("no {kind:?} span"));
     assert!(found.next().is_none(), "two {kind:?} spans");
@@ -55,7 +55,7 @@ fn one(spans: &[Received], kind: SpanKind) -> &Received {
 }
 
 /// Kind, name, node and parent of a span, and some of its attributes.
-fn check(span: &Received, name: &str, node: &str, parent_id: &str, attributes: &[(&str, &str)]) {
+pub(super) fn check(span: &Received, name: &str, node: &str, parent_id: &str, attributes: &[(&str, &str)]) {
     let line = span.describe();
     assert_eq!(span.span.name, name, "{line}");
     assert_eq!(span.parent_id(), parent_id, "{line}");

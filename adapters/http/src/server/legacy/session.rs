@@ -6,9 +6,10 @@ use std::{
     time::Duration,
 };
 
-use futures::Stream;
-use spanwire_era::session::{self as era, Heard, Step};
-use spanwire_mcp::{Json, Notification, Request, RequestId, Revision};
+use bytes::Bytes;
+use futures::{Stream, StreamExt};
+use spanwire_era::session::{self as era, Answered, Heard, Retry, RoundId, Step};
+use spanwire_mcp::{Json, Notification, Request, RequestId, Response, Revision, input::InputRequired};
 use spanwire_model::{Error, ErrorKind, Outcome, Principal};
 use tokio::{
     sync::{mpsc, oneshot},
@@ -16,12 +17,18 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{feed::Command, outbox::Outbox};
+use super::{
+    feed::Command,
+    replay::{Bounds, EventId, Replay},
+    resume,
+};
 use crate::server::{
     Caller,
-    answer::Out,
     streams::{StreamSlot, Streams},
 };
+
+/// Requests of one session that run at once, those included that wait for the client's answer; a further one is refused.
+const MAX_RUNNING: usize = 256;
 
 /// What a session is opened with.
 pub(super) struct Opened {
@@ -31,7 +38,7 @@ pub(super) struct Opened {
     pub(super) state: era::Session,
     pub(super) commands: mpsc::Sender<Command>,
     pub(super) closed: CancellationToken,
-    pub(super) max_events: usize,
+    pub(super) bounds: Bounds,
 }
 
 /// One open session.
@@ -41,7 +48,9 @@ pub(crate) struct Session {
     view: Option<Arc<str>>,
     state: Mutex<era::Session>,
     running: Mutex<HashMap<RequestId, CancellationToken>>,
-    outbox: Arc<Outbox>,
+    /// Who waits for a round of the client's answers.
+    waiting: Mutex<HashMap<RoundId, oneshot::Sender<Retry>>>,
+    replay: Arc<Replay>,
     slot: Mutex<Weak<StreamSlot>>,
     last_used: Mutex<Instant>,
     commands: mpsc::Sender<Command>,
@@ -67,7 +76,8 @@ impl Session {
             view: opened.view,
             state: Mutex::new(opened.state),
             running: Mutex::default(),
-            outbox: Arc::new(Outbox::new(opened.max_events)),
+            waiting: Mutex::default(),
+            replay: Arc::new(Replay::new(opened.bounds)),
             slot: Mutex::default(),
             last_used: Mutex::new(Instant::now()),
             commands: opened.commands,
@@ -106,7 +116,7 @@ impl Session {
 
     /// How long nothing has used the session: no message, no running request, no open stream.
     pub(super) fn idle(&self) -> Duration {
-        if !lock(&self.running).is_empty() || self.outbox.is_read() {
+        if !lock(&self.running).is_empty() || self.replay.is_read() {
             self.touch();
         }
         lock(&self.last_used).elapsed()
@@ -136,13 +146,19 @@ impl Session {
     /// Notes a running request. An id that is running already is refused, since a response could not be told apart.
     pub(super) fn start(self: &Arc<Self>, id: &RequestId) -> Result<Running, Error> {
         let token = self.closed.child_token();
-        match lock(&self.running).entry(id.clone()) {
+        let mut running = lock(&self.running);
+        if running.len() >= MAX_RUNNING {
+            let text = format!("more than {MAX_RUNNING} requests of this session run already");
+            return Err(Error::new(ErrorKind::Overloaded, text));
+        }
+        match running.entry(id.clone()) {
             Entry::Vacant(vacant) => vacant.insert(token.clone()),
             Entry::Occupied(_) => {
                 let text = format!("request id {} is in use", crate::server::gate::excerpt(&id.to_json()));
                 return Err(Error::new(ErrorKind::InvalidRequest, text));
             }
         };
+        drop(running);
         Ok(Running { session: self.clone(), id: id.clone(), token })
     }
 
@@ -150,6 +166,38 @@ impl Session {
         if let Some(token) = lock(&self.running).get(id) {
             token.cancel();
         }
+    }
+
+    /// Turns what a server asks into requests to the client; the receiver gets the answers.
+    pub(super) fn ask(
+        &self,
+        required: InputRequired,
+    ) -> Result<(RoundId, oneshot::Receiver<Retry>, Vec<Bytes>), Error> {
+        let asked = lock(&self.state).ask(required)?;
+        let (sender, answered) = oneshot::channel();
+        lock(&self.waiting).insert(asked.round, sender);
+        Ok((asked.round, answered, asked.requests.iter().map(Request::to_bytes).collect()))
+    }
+
+    /// Takes a response of the client. One that answers nothing is late, and is left aside.
+    pub(super) fn answer(&self, response: Response) {
+        let answered = lock(&self.state).answer(response);
+        match answered {
+            Answered::Complete(round, retry) => {
+                if let Some(waiting) = lock(&self.waiting).remove(&round) {
+                    let _ = waiting.send(retry);
+                }
+            }
+            Answered::Partly => {}
+            Answered::Nothing => tracing::debug!("left aside a response to nothing that was asked"),
+        }
+    }
+
+    /// Takes back the questions of a round, unless it is complete: what the client is told, and what the server is told.
+    pub(super) fn withdraw(&self, round: RoundId, reason: &str) -> Option<(Vec<Bytes>, Retry)> {
+        lock(&self.waiting).remove(&round);
+        let withdrawn = lock(&self.state).withdraw(round, reason)?;
+        Some((withdrawn.notifications.iter().map(Notification::to_bytes).collect(), withdrawn.retry))
     }
 
     /// Starts the session's listen stream, if it does not run. A full queue means that a start is on its way.
@@ -180,25 +228,53 @@ impl Session {
 
     /// Puts a notification on the session's stream.
     pub(super) fn push(&self, notification: Notification) {
-        if let Some(notification) = era::notification(notification) {
-            self.outbox.push(notification.to_bytes());
+        if let Some(notification) = era::notification(self.revision(), notification) {
+            self.tell(notification.to_bytes());
         }
     }
 
-    /// The session's stream, in place of an earlier one.
-    pub(super) fn stream(&self, streams: &Streams) -> Result<impl Stream<Item = Out> + Send + use<>, Error> {
+    /// Puts a message on the session's stream.
+    pub(super) fn tell(&self, message: Bytes) {
+        self.replay.tell(message);
+    }
+
+    /// The session's streams.
+    pub(super) fn replay(&self) -> &Arc<Replay> {
+        &self.replay
+    }
+
+    /// What cancels those of these requests that run.
+    pub(super) fn tokens(&self, ids: &[RequestId]) -> Vec<CancellationToken> {
+        let running = lock(&self.running);
+        ids.iter().filter_map(|id| running.get(id).cloned()).collect()
+    }
+
+    /// The session's own stream, in place of an earlier one: after an event, or from what has not been sent.
+    pub(super) fn stream(
+        &self,
+        streams: &Streams,
+        after: Option<EventId>,
+        keep_alive: Duration,
+    ) -> Result<impl Stream<Item = Bytes> + Send + use<>, Error> {
         let slot = self.slot(streams)?;
         let closed = self.closed.clone();
-        let mut reader = self.outbox.read();
+        let reader = match after {
+            Some(after) => self.replay.resume(after),
+            None => self.replay.listen(),
+        };
+        let reader = reader.ok_or_else(|| Error::new(ErrorKind::Internal, "the session has no stream of its own"))?;
+        let ids = self.with_state(era::Session::resumes);
         Ok(async_stream::stream! {
             let _slot = slot;
+            let events = resume::events(reader, None, ids, keep_alive);
+            tokio::pin!(events);
             loop {
-                let message = tokio::select! {
+                let event = tokio::select! {
                     () = closed.cancelled() => None,
-                    message = reader.next() => message,
+                    event = events.next() => event,
                 };
-                match message {
-                    Some(message) => yield Out::Notification(message),
+                match event {
+                    Some(event) => yield event,
                     None => break,
                 }
             }

@@ -69,6 +69,38 @@ async fn a_modern_request_carries_what_mirrors_its_body() {
     assert_eq!(meta["io.modelcontextprotocol/protocolVersion"], "2026-07-28");
 }
 
+/// 2026-07-28, streamable-http, "Client Behavior".
+#[tokio::test]
+async fn a_server_that_wants_other_headers_is_listed_again() {
+    let (server, connected) = modern(|seen| {
+        let tools = json!({"tools": [{"name": "sql", "inputSchema":
+            {"properties": {"region": {"type": "string", "x-mcp-header": "Region"}}}}]});
+        match (seen.method(), seen.header("mcp-param-region")) {
+            ("tools/list", _) if seen.body["params"]["cursor"] == "2" => seen.result(&tools),
+            ("tools/list", _) => seen.result(&json!({"tools": [], "nextCursor": "2"})),
+            (_, "west") => seen.result(&json!({"content": []})),
+            _ => {
+                let error = json!({"jsonrpc": "2.0", "id": seen.body["id"],
+                    "error": {"code": -32020, "message": "header Mcp-Param-Region is missing"}});
+                respond(400, "application/json", &error.to_string())
+            }
+        }
+    })
+    .await;
+    let params = json!({"name": "sql", "arguments": {"region": "west"}, "_meta": {"progressToken": 7}});
+    ask(&connected, Method::ToolsCall, params).await.unwrap();
+    let methods: Vec<String> = server.seen().iter().map(|seen| seen.method().to_owned()).collect();
+    assert_eq!(methods[methods.len() - 4..], ["tools/call", "tools/list", "tools/list", "tools/call"]);
+    let listed = server.saw(|seen| seen.method() == "tools/list").await;
+    assert_eq!(listed.body["params"]["_meta"]["io.modelcontextprotocol/protocolVersion"], "2026-07-28");
+    assert_eq!(listed.body["params"]["_meta"]["progressToken"], json!(null));
+    // A refusal that other headers do not cure is the caller's to hear, after one more look.
+    let before = server.seen().len();
+    let error = ask(&connected, Method::ToolsCall, json!({"name": "sql", "arguments": {"region": "east"}})).await;
+    assert_eq!(error.unwrap_err().code, Some(-32020));
+    assert_eq!(server.seen().len() - before, 3);
+}
+
 #[tokio::test]
 async fn the_era_of_an_http_server() {
     let check = |code: u16, body: &'static str, expected: std::result::Result<Era, (ErrorKind, &'static str)>| async move {

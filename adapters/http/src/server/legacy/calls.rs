@@ -1,0 +1,264 @@
+//! One request of a session: the call that it becomes, again after each round of input, and the messages that come of it.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures::StreamExt;
+use http::StatusCode;
+use spanwire_era::session::{self as era, Dispatcher, Ending, Exchange, Retry, Step, TaskCall};
+use spanwire_mcp::{Json, Method, Params, Request, RequestId, Response, Revision};
+use spanwire_model::{
+    Call, ClientFacts, Dispatch, EdgeTransport, Error, Event, Outcome, Principal, Reply, TraceContext,
+};
+use tokio::time::{Instant, timeout};
+use uuid::Uuid;
+
+use super::{
+    asking::{Asking, Waited},
+    session::{Running, Session},
+};
+use crate::server::{
+    Caller, Edge,
+    answer::{Out, Outgoing},
+    modern,
+    refusal::note,
+};
+
+/// A server whose questions are withdrawn is told so for at most this long.
+const FAREWELL_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What every call of one request has in common.
+#[derive(Clone)]
+pub(super) struct Origin {
+    dispatch: Arc<dyn Dispatch>,
+    principal: Principal,
+    view: Option<Arc<str>>,
+    address: Option<SocketAddr>,
+    parent: Option<TraceContext>,
+    budget: Duration,
+}
+
+impl Origin {
+    /// The trace context stands in the params as they came, or in the headers.
+    pub(super) fn new(edge: &Edge, caller: &Caller, params: Option<&Json>) -> Self {
+        let meta = Params::read(params).unwrap_or_default().meta;
+        Self {
+            dispatch: edge.dispatch.clone(),
+            principal: caller.principal.clone(),
+            view: caller.view.clone(),
+            address: caller.address,
+            parent: caller.parent(&meta),
+            budget: modern::budget(edge, false),
+        }
+    }
+
+    /// Dispatches a canonical call. Its budget begins now.
+    pub(super) fn dispatch(
+        &self,
+        method: Method,
+        params: Json,
+        state: &era::Session,
+        session_id: &Arc<str>,
+        request_id: &RequestId,
+    ) -> Reply {
+        self.dispatch.dispatch(Call {
+            id: Uuid::now_v7(),
+            principal: self.principal.clone(),
+            view: self.view.clone(),
+            method,
+            params,
+            deadline: Instant::now() + self.budget,
+            parent: self.parent.clone(),
+            client: ClientFacts {
+                address: self.address,
+                request_id: Some(request_id.to_string()),
+                session_id: Some(session_id.clone()),
+                ..ClientFacts::of(EdgeTransport::Http, state.revision())
+            },
+        })
+    }
+}
+
+/// One request that is being served.
+struct Serving {
+    origin: Origin,
+    session: Arc<Session>,
+    revision: Revision,
+    running: Running,
+    request: Request,
+    method: Method,
+    /// What the request is about, when that is a task.
+    task: Option<TaskCall>,
+    exchange: Exchange,
+    input_timeout: Duration,
+}
+
+/// The messages that answer one request.
+pub(super) async fn serve(
+    edge: &Edge,
+    caller: &Caller,
+    session: &Arc<Session>,
+    request: Request,
+) -> Result<Outgoing, Error> {
+    let running = session.start(&request.id)?;
+    let (method, params, task) = match session.step(&request) {
+        Step::Answer(outcome) => return Ok(at_once(request.id, outcome)),
+        Step::Subscribe(uri) => return Ok(at_once(request.id, session.subscribe(uri).await)),
+        Step::Unsubscribe => return Ok(at_once(request.id, session.unsubscribe().await)),
+        Step::Call { method, params } => (method, params, None),
+        Step::Task(task) => {
+            let params = session.with_state(|state| state.canonical_params(request.params.as_ref()));
+            (request.method.clone(), params, Some(task))
+        }
+    };
+    let origin = Origin::new(edge, caller, request.params.as_ref());
+    let serving = Serving {
+        origin,
+        session: session.clone(),
+        revision: session.revision(),
+        running,
+        request,
+        method,
+        task,
+        exchange: Exchange::default(),
+        input_timeout: edge.config.input_timeout,
+    };
+    let reply = serving.dispatch(params);
+    Ok(Box::pin(serving.messages(reply)))
+}
+
+impl Serving {
+    fn dispatch(&self, params: Json) -> Reply {
+        if let Some(task) = &self.task {
+            return task.reply(&params, self.dispatcher());
+        }
+        let (session, id) = (&self.session, &self.request.id);
+        session.with_state(|state| self.origin.dispatch(self.method.clone(), params, state, session.id(), id))
+    }
+
+    fn dispatcher(&self) -> Dispatcher {
+        let (origin, session, id) = (self.origin.clone(), self.session.clone(), self.request.id.clone());
+        Arc::new(move |method, params| {
+            session.with_state(|state| origin.dispatch(method, params, state, session.id(), &id))
+        })
+    }
+
+    fn again(&self, retry: &Retry) -> Reply {
+        let original = self.request.params.as_ref();
+        self.dispatch(self.session.with_state(|state| state.retry_params(original, retry)))
+    }
+
+    /// What a notification of the call is to the client.
+    fn pass(&mut self, event: Event) -> Result<Option<Bytes>, Outcome> {
+        match event {
+            Event::Progress(notification) => Ok(self.exchange.progress(self.revision, notification)),
+            Event::Notification(notification) => {
+                Ok(era::notification(self.revision, notification).map(|notification| notification.to_bytes()))
+            }
+            Event::Done(outcome) => Err(outcome),
+        }
+    }
+
+    fn messages(mut self, mut reply: Reply) -> impl futures::Stream<Item = Out> + Send {
+        async_stream::stream! {
+            let outcome = loop {
+                let event = tokio::select! {
+                    biased;
+                    () = self.running.cancelled() => break None,
+                    event = reply.next() => event,
+                };
+                let outcome = match event.map(|event| self.pass(event)) {
+                    Some(Ok(Some(message))) => {
+                        yield Out::Notification(message);
+                        continue;
+                    }
+                    Some(Ok(None)) => continue,
+                    Some(Err(outcome)) => outcome,
+                    None => break None,
+                };
+                if self.sees_through(&outcome) {
+                    reply = self.again(&Retry::default());
+                    continue;
+                }
+                let required = match era::ending(&self.method, self.request.params.as_ref(), outcome) {
+                    Ending::Answer(outcome) => break Some(self.listed(outcome)),
+                    Ending::Input(required) => required,
+                };
+                // Whatever the finished call still holds is given back: the client may take its time.
+                reply = Reply::new(futures::stream::empty());
+                let (mut asking, requests) = match Asking::begin(&self.session, &mut self.exchange, required) {
+                    Ok(begun) => begun,
+                    Err(error) => break Some(Err(error)),
+                };
+                for request in requests {
+                    yield Out::Notification(request);
+                }
+                let (reason, outcome) = match Box::pin(asking.wait(&self.running, self.input_timeout)).await {
+                    Waited::Retry(retry) => {
+                        reply = self.again(&retry);
+                        continue;
+                    }
+                    Waited::Cancelled => ("the request was cancelled", None),
+                    Waited::Unanswered => ("not answered in time", Some(Err(Ending::unanswered(&self.method)))),
+                };
+                if let Some((notifications, retry)) = asking.withdraw(reason) {
+                    for notification in notifications {
+                        yield Out::Notification(notification);
+                    }
+                    Box::pin(self.farewell(&retry)).await;
+                }
+                break outcome;
+            };
+            drop(reply);
+            let Serving { running, request, .. } = self;
+            // The client may use the id again once it has read the response.
+            drop(running);
+            if let Some(outcome) = outcome {
+                yield Out::Response(StatusCode::OK, response(request.id, outcome));
+            }
+        }
+    }
+
+    /// True when the call was refused only because it must be a task: then it is made as one.
+    fn sees_through(&mut self, outcome: &Outcome) -> bool {
+        if self.task.is_none() && outcome.is_err() {
+            self.task = self.session.with_state(|state| state.through(&self.method, outcome));
+            return self.task.is_some();
+        }
+        false
+    }
+
+    fn listed(&self, outcome: Outcome) -> Outcome {
+        if self.method != Method::ToolsList {
+            return outcome;
+        }
+        self.session.with_state(|state| state.listed(&self.method, outcome))
+    }
+
+    /// A server that waits inside its call hears that there is no answer, and then that the call is cancelled. One that gave
+    /// no state waits for nothing.
+    async fn farewell(&self, retry: &Retry) {
+        if retry.request_state.is_some() && timeout(FAREWELL_TIMEOUT, self.again(retry).outcome()).await.is_err() {
+            tracing::debug!("cancelled a call whose questions were withdrawn");
+        }
+    }
+}
+
+/// The response. Errors of a session's requests are JSON-RPC errors under 200: a 404, for one, would end the session.
+pub(super) fn response(id: RequestId, outcome: Outcome) -> Bytes {
+    let outcome = outcome.map_err(|error| {
+        note(&error);
+        error.to_object()
+    });
+    Response { id: Some(id), outcome }.to_bytes()
+}
+
+/// A response that is there already.
+pub(super) fn at_once(id: RequestId, outcome: Outcome) -> Outgoing {
+    ready(response(id, outcome))
+}
+
+/// A message that is there already, and is all.
+pub(super) fn ready(message: Bytes) -> Outgoing {
+    Box::pin(futures::stream::once(std::future::ready(Out::Response(StatusCode::OK, message))))
+}

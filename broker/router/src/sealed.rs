@@ -1,0 +1,269 @@
+//! Calls that come back: retries with the input that a server asked for, and questions about tasks.
+//!
+//! On the node that executes, what a server gives out (`requestState`, a task's id) is sealed, and what comes back is opened and
+//! compared with the call ([`crate::seal`]). Every other node reads the front of it only, and sends the call there.
+
+use std::sync::Arc;
+
+use futures::StreamExt;
+use memchr::memmem;
+use spanwire_catalog::{View, canonical};
+use spanwire_mcp::{Era, Json, Method, Notification, Params, input, string_literal};
+use spanwire_model::{
+    Call, Error, ErrorKind, Event, ListKind, NodeId, Object, Place, Reply, Result, Route, ServerId, TraceContext,
+};
+use spanwire_policy::Permitted;
+
+use crate::{
+    Inner,
+    forward::{self, Back, Elsewhere},
+    seal::{Front, Kind, Payload, expires_in},
+};
+
+/// The text that a call brings back, if it does: the `requestState` of a retry, or the id of a task.
+pub(crate) fn brought<'a>(method: &Method, params: &'a Params<'_>) -> Option<&'a str> {
+    match method {
+        Method::ToolsCall | Method::PromptsGet | Method::ResourcesRead => params.request_state.as_deref(),
+        Method::TasksGet | Method::TasksUpdate | Method::TasksCancel => params.task_id.as_deref(),
+        Method::Listen => params.notifications.as_ref()?.task_ids.first().map(String::as_str),
+        _ => None,
+    }
+}
+
+/// What a retry brings back, and where it must go with it.
+pub(crate) fn back(inner: &Inner, text: &str, route: &Route) -> Result<Back> {
+    let front = Front::of(text).map_err(|_| useless_state())?;
+    if front.kind == Kind::Task || front.server != route.server {
+        return Err(useless_state());
+    }
+    Ok(toward(inner, text, &front, route))
+}
+
+/// The route of a call about a task in this view: that of the tool that made the task.
+pub(crate) fn task_route(inner: &Inner, view: &View, id: &str) -> Result<(Route, Back)> {
+    let unknown = || unknown_task(id);
+    let front = Front::of(id).ok().filter(|front| front.kind == Kind::Task).ok_or_else(unknown)?;
+    let server = view.route_to(&front.server).ok_or_else(unknown)?;
+    let route = Route { object: tool(&front.server, &front.tool), ..server };
+    let back = toward(inner, id, &front, &route);
+    Ok((route, back))
+}
+
+/// The tool that a task came from, as another node names it.
+pub(crate) fn task_object(server: &ServerId, id: &str) -> Result<Object> {
+    let front = Front::of(id).ok().filter(|front| front.kind == Kind::Task && front.server == *server);
+    front.map(|front| tool(server, &front.tool)).ok_or_else(|| unknown_task(id))
+}
+
+fn tool(server: &ServerId, own_name: &str) -> Object {
+    Object::Entry {
+        kind: ListKind::Tools,
+        own_name: own_name.into(),
+        canonical: canonical(ListKind::Tools, server, own_name).into(),
+    }
+}
+
+/// Where a call goes that brings a sealed text: to the node that sealed it, unless any other one can open it as well and has the
+/// server. A node that is not there any more is asked all the same when nobody else can help: its silence is the answer.
+fn toward(inner: &Inner, text: &str, front: &Front, route: &Route) -> Back {
+    let back = |place: Place, node: Option<NodeId>| Back { text: text.into(), place, node };
+    let here = front.node == inner.config.node;
+    let replaceable = front.kind != Kind::Parked;
+    if here && (!replaceable || route.place == Place::Local) {
+        return back(Place::Local, None);
+    }
+    let gone = || !inner.registry.watch().borrow().nodes.contains(&front.node);
+    if replaceable && (here || inner.seal.open(text).is_ok() || gone()) {
+        return back(route.place.clone(), None);
+    }
+    back(Place::Remote(Arc::new([front.node.clone()])), Some(front.node.clone()))
+}
+
+/// Calls a server of this node; whatever is sealed is opened before and sealed after.
+pub(crate) fn local(
+    inner: &Arc<Inner>,
+    permitted: &Permitted,
+    brought: Option<&str>,
+    parent: TraceContext,
+    elsewhere: Elsewhere,
+) -> Reply {
+    let call = permitted.call();
+    let opened = match brought.map(|text| open(inner, permitted, text)).transpose() {
+        Ok(opened) => opened,
+        Err(error) => return Reply::ready(Err(error)),
+    };
+    let (params, link) = match opened {
+        Some((params, link)) => (Some(params), link),
+        None => (None, None),
+    };
+    let reply = forward::execute(inner, permitted, params, link, parent.clone(), elsewhere);
+    let gives_out = match &call.method {
+        Method::ToolsCall
+        | Method::PromptsGet
+        | Method::ResourcesRead
+        | Method::TasksGet
+        | Method::TasksUpdate
+        | Method::TasksCancel => true,
+        Method::Listen => brought.is_some(),
+        _ => false,
+    };
+    if !gives_out {
+        return reply;
+    }
+    let sealer = Sealer {
+        inner: inner.clone(),
+        call: call.clone(),
+        route: permitted.route().clone(),
+        brought: brought.map(Into::into),
+        parent,
+    };
+    Reply::new(reply.map(move |event| match event {
+        Event::Done(Ok(result)) => Event::Done(sealer.result(result)),
+        Event::Notification(notification) => Event::Notification(sealer.notification(notification)),
+        event => event,
+    }))
+}
+
+/// The params with the server's own text in place of the sealed one, and where the first call stood in its trace.
+fn open(inner: &Inner, permitted: &Permitted, text: &str) -> Result<(Json, Option<TraceContext>)> {
+    let (call, route) = (permitted.call(), permitted.route());
+    let is_task = !call.method.takes_input();
+    let opened = inner.seal.open(text).and_then(|(front, payload)| {
+        payload.check(call)?;
+        Ok((front, payload))
+    });
+    let useless = || if is_task { unknown_task(text) } else { useless_state() };
+    let (front, payload) = opened.map_err(|reason| useless().with_private(reason))?;
+    if front.server != route.server || (front.kind == Kind::Task) != is_task {
+        return Err(useless().with_private("it belongs elsewhere"));
+    }
+    if front.kind == Kind::Parked && front.node != inner.config.node {
+        return Err(useless().with_private("its call is parked on another node"));
+    }
+    let link = TraceContext::parse(&payload.traceparent, None).ok();
+    let own = string_literal(&payload.value);
+    let params = match &call.method {
+        Method::Listen => {
+            let filter = format!("{{\"taskIds\":[{own}]}}");
+            call.params.with(&[("notifications", filter.as_bytes())], &[])
+        }
+        method if method.takes_input() => call.params.with(&[("requestState", own.as_bytes())], &[]),
+        _ => call.params.with(&[("taskId", own.as_bytes())], &[]),
+    };
+    Ok((params, link))
+}
+
+/// Seals what the outcome of one call gives out.
+struct Sealer {
+    inner: Arc<Inner>,
+    call: Call,
+    route: Route,
+    /// The sealed text that the call brought.
+    brought: Option<Arc<str>>,
+    parent: TraceContext,
+}
+
+impl Sealer {
+    fn result(&self, result: Json) -> Result<Json> {
+        if !self.call.method.takes_input() {
+            return Ok(self.same_task(result));
+        }
+        let bytes = result.as_bytes();
+        if memmem::find(bytes, b"\"input_required\"").is_some()
+            && input::has_result_type(&result, input::INPUT_REQUIRED)
+        {
+            return self.state(result);
+        }
+        if self.call.method == Method::ToolsCall
+            && memmem::find(bytes, b"\"task\"").is_some()
+            && input::has_result_type(&result, input::TASK)
+        {
+            return self.task(result);
+        }
+        Ok(result)
+    }
+
+    /// A result that asks for input: its state, sealed. Without one the retry is a call like the first.
+    fn state(&self, result: Json) -> Result<Json> {
+        let Some(own) = result.get("requestState") else { return Ok(result) };
+        let era = self.inner.registry.attached(&self.route.server).map(|attached| attached.facts.era());
+        let kind = if era == Some(Era::Modern) { Kind::State } else { Kind::Parked };
+        let payload = Payload {
+            principal: self.call.principal.name.to_string(),
+            expires_s: expires_in(self.inner.config.input_timeout),
+            digest: crate::seal::digest_of(&self.call.method, &self.call.params),
+            traceparent: self.parent.traceparent(),
+            value: self.read(&own, "requestState")?,
+        };
+        let sealed = self.seal(kind, String::new(), &payload)?;
+        Ok(result.with(&[("requestState", string_literal(&sealed).as_bytes())], &[]))
+    }
+
+    /// A result that is a task: its id, sealed. From here on the client knows the task by this id.
+    fn task(&self, result: Json) -> Result<Json> {
+        let own = result.get("taskId").unwrap_or_default();
+        let payload = Payload {
+            principal: self.call.principal.name.to_string(),
+            expires_s: 0,
+            digest: String::new(),
+            traceparent: self.parent.traceparent(),
+            value: self.read(&own, "taskId")?,
+        };
+        let tool = self.route.own_name().map(ToString::to_string).unwrap_or_default();
+        let sealed = self.seal(Kind::Task, tool, &payload)?;
+        Ok(result.with(&[("taskId", string_literal(&sealed).as_bytes())], &[]))
+    }
+
+    fn seal(&self, kind: Kind, tool: String, payload: &Payload) -> Result<String> {
+        let front = Front { kind, node: self.inner.config.node.clone(), server: self.route.server.clone(), tool };
+        let sealed = self.inner.seal.seal(&front, payload);
+        sealed.ok_or_else(|| Error::new(ErrorKind::Internal, "what the server gave out could not be sealed"))
+    }
+
+    fn read(&self, text: &Json, what: &str) -> Result<String> {
+        text.read().map_err(|_| {
+            let text =
+                format!("server \"{}\" answered {} with a {what} that is no text", self.route.server, self.call.method);
+            Error::new(ErrorKind::BadServer, text)
+        })
+    }
+
+    /// An object about the task that the call named: the id by which the caller knows it.
+    fn same_task(&self, object: Json) -> Json {
+        match (&self.brought, object.get("taskId")) {
+            (Some(sealed), Some(_)) => object.with(&[("taskId", string_literal(sealed).as_bytes())], &[]),
+            _ => object,
+        }
+    }
+
+    fn notification(&self, notification: Notification) -> Notification {
+        match (&notification.method, &self.brought) {
+            (Method::TaskStatus, Some(_)) => {
+                let params = notification.params.map(|params| self.same_task(params));
+                Notification { params, ..notification }
+            }
+            (Method::SubscriptionAcknowledged, Some(sealed)) => {
+                let filter = format!("{{\"taskIds\":[{}]}}", string_literal(sealed));
+                let params = notification.params.map(|params| match params.get("notifications") {
+                    Some(honoured) if honoured.get("taskIds").is_some() => {
+                        params.with(&[("notifications", filter.as_bytes())], &[])
+                    }
+                    _ => params,
+                });
+                Notification { params, ..notification }
+            }
+            _ => notification,
+        }
+    }
+}
+
+/// The one text for a state that cannot be used: whether it is forged, expired, used or another's is nobody's business.
+fn useless_state() -> Error {
+    let text = "requestState cannot be used: it is expired, was used before, or does not belong to this request; \
+                send the request again without it";
+    Error::new(ErrorKind::InvalidParams, text)
+}
+
+fn unknown_task(id: &str) -> Error {
+    Inner::unknown("task", id, None)
+}
