@@ -20,8 +20,7 @@ use crate::{
     forward::{CALL_TEMPLATE, Elsewhere, GRACE, describe_bus},
     listen,
     plan::method_not_found,
-    relay,
-    sealed,
+    relay, sealed,
 };
 
 /// The method with which a node asks another one for the spans of a trace. It never leaves the backbone.

@@ -89,15 +89,19 @@ fn lacks(capabilities: &Value, ask: &Ask) -> Option<Value> {
         }
         // An empty object means forms.
         _ => {
-            let forms =
-                elicitation.is_object() && (!elicitation["form"].is_null() || elicitation["url"].is_null());
+            let forms = elicitation.is_object() && (!elicitation["form"].is_null() || elicitation["url"].is_null());
             (!forms).then(|| json!({ "elicitation": { "form": {} } }))
         }
     }
 }
 
 /// All answers, one object for each round; or what the call ends with instead: `Ok` is a result, `Err` an error.
-pub(super) async fn ask(server: &Arc<Server>, call: &Call, name: &str, tag: &str) -> Result<Value, Result<Value, Value>> {
+pub(super) async fn ask(
+    server: &Arc<Server>,
+    call: &Call,
+    name: &str,
+    tag: &str,
+) -> Result<Value, Result<Value, Value>> {
     let revision = server.revision_of(call);
     let rounds = rounds(name, tag, revision).unwrap_or_default();
     if is_modern(revision) { ask_modern(call, tag, &rounds) } else { ask_legacy(server, call, &rounds).await }

@@ -177,14 +177,37 @@ fn input(name: &str, revision: Revision) -> Value {
 }
 
 const TOOLS: [&str; 25] = [
-    "echo", "fail", "refuse", "structured", "content_all_kinds", "headers", "progress", "log_levels", "hold", "release",
-    "slow_until_cancelled", "ping_client", "update_resource", "change_list", "ask_form", "ask_url", "ask_sample", "ask_roots",
-    "ask_two_at_once", "ask_three_rounds", "ask_and_never_returns", "task_simple", "task_asks", "task_hangs", "panel",
+    "echo",
+    "fail",
+    "refuse",
+    "structured",
+    "content_all_kinds",
+    "headers",
+    "progress",
+    "log_levels",
+    "hold",
+    "release",
+    "slow_until_cancelled",
+    "ping_client",
+    "update_resource",
+    "change_list",
+    "ask_form",
+    "ask_url",
+    "ask_sample",
+    "ask_roots",
+    "ask_two_at_once",
+    "ask_three_rounds",
+    "ask_and_never_returns",
+    "task_simple",
+    "task_asks",
+    "task_hangs",
+    "panel",
 ];
 
 fn tools(revision: Revision) -> Vec<Value> {
     let one = |name: &str| {
-        let mut tool = json!({ "name": name, "description": format!("does {name}"), "inputSchema": input(name, revision) });
+        let mut tool =
+            json!({ "name": name, "description": format!("does {name}"), "inputSchema": input(name, revision) });
         if name == "structured" && revision >= Revision::V2025_03_26 {
             tool["annotations"] =
                 json!({ "title": "Structure", "readOnlyHint": true, "idempotentHint": true, "openWorldHint": false });

@@ -8,10 +8,7 @@ pub(super) const TTL_MS: u64 = 60_000;
 
 /// True for results that carry `ttlMs` and `cacheScope`.
 pub(super) fn is_cacheable(method: &str) -> bool {
-    matches!(
-        method,
-        "tools/list" | "prompts/list" | "resources/list" | "resources/templates/list" | "resources/read"
-    )
+    matches!(method, "tools/list" | "prompts/list" | "resources/list" | "resources/templates/list" | "resources/read")
 }
 
 /// Every kind of content that a revision has. URIs are the server's own.

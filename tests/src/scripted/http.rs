@@ -52,7 +52,8 @@ pub async fn serve_http(server: Arc<Server>, listener: TcpListener) -> std::io::
 pub(super) fn head(headers: &HeaderMap) -> Value {
     let own = headers.iter().filter(|(name, _)| {
         let name = name.as_str();
-        name.starts_with("mcp-") || matches!(name, "accept" | "content-type" | "traceparent" | "authorization" | "last-event-id")
+        name.starts_with("mcp-")
+            || matches!(name, "accept" | "content-type" | "traceparent" | "authorization" | "last-event-id")
     });
     let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
     Value::Object(own.map(|(name, value)| (name.to_string(), text(value).into())).collect())
@@ -97,7 +98,8 @@ async fn post(shared: &Shared, session: Option<Session>, headers: &HeaderMap, bo
     }
     let session = if opens { Some(shared.new_session()) } else { session };
     let (own, mut of_call) = mpsc::unbounded_channel();
-    let (number, general) = session.as_ref().map_or((0, own.clone()), |session| (session.number, session.general.clone()));
+    let (number, general) =
+        session.as_ref().map_or((0, own.clone()), |session| (session.number, session.general.clone()));
     let link = Link { number, own, general, head: head(headers) };
     let mut call: Pin<Box<dyn Future<Output = Option<Value>> + Send>> =
         Box::pin(async move { server.take(link, message).await });
@@ -143,7 +145,9 @@ fn whole(message: Option<Value>, session: Option<Session>, opens: bool) -> Respo
     let mut response = Response::new(Body::from(message.to_string()));
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    if let Some(Ok(id)) = session.filter(|_| opens).map(|session| HeaderValue::from_str(&format!("session-{}", session.number))) {
+    if let Some(Ok(id)) =
+        session.filter(|_| opens).map(|session| HeaderValue::from_str(&format!("session-{}", session.number)))
+    {
         response.headers_mut().insert(mcp::SESSION_ID, id);
     }
     response

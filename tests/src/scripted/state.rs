@@ -84,9 +84,7 @@ impl State {
             "notifications/tools/list_changed" => filter["toolsListChanged"] == true,
             "notifications/prompts/list_changed" => filter["promptsListChanged"] == true,
             "notifications/resources/list_changed" => filter["resourcesListChanged"] == true,
-            "notifications/tasks" => {
-                filter["taskIds"].as_array().is_some_and(|ids| ids.contains(&params["taskId"]))
-            }
+            "notifications/tasks" => filter["taskIds"].as_array().is_some_and(|ids| ids.contains(&params["taskId"])),
             _ => false,
         };
         let modern = self.listeners.iter().filter(|listener| wants(&listener.filter)).map(|listener| {

@@ -52,8 +52,7 @@ impl Task {
             "completed" => shown["result"] = self.result.clone(),
             "input_required" => {
                 let asks = rounds("ask_form", &self.tag, revision).unwrap_or_default().remove(0);
-                shown["inputRequests"] =
-                    json!({ asks[0].key: { "method": asks[0].method, "params": asks[0].params } });
+                shown["inputRequests"] = json!({ asks[0].key: { "method": asks[0].method, "params": asks[0].params } });
             }
             _ => {}
         }

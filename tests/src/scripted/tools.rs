@@ -86,10 +86,7 @@ pub(super) async fn call(server: &Arc<Server>, call: &Call) -> Result<Value, Val
     }
 }
 
-fn asked(
-    outcome: Result<Value, Result<Value, Value>>,
-    done: impl FnOnce(Value) -> Value,
-) -> Result<Value, Value> {
+fn asked(outcome: Result<Value, Result<Value, Value>>, done: impl FnOnce(Value) -> Value) -> Result<Value, Value> {
     match outcome {
         Ok(answers) => Ok(done(answers)),
         Err(outcome) => outcome,
@@ -151,9 +148,10 @@ pub(super) async fn prompt(server: &Arc<Server>, call: &Call) -> Result<Value, V
             let messages: Vec<Value> = blocks.into_iter().map(message).collect();
             Ok(json!({ "description": format!("prompt of {tag}"), "messages": messages }))
         }
-        "ask_prompt" => asked(asks::ask(server, call, name, tag).await, |answers| {
-            json!({ "messages": [message(json!({ "type": "text", "text": answers.to_string() }))] })
-        }),
+        "ask_prompt" => asked(
+            asks::ask(server, call, name, tag).await,
+            |answers| json!({ "messages": [message(json!({ "type": "text", "text": answers.to_string() }))] }),
+        ),
         other => Err(error(codes::INVALID_PARAMS, &format!("no prompt {other} here"), Value::Null)),
     }
 }
@@ -166,9 +164,10 @@ pub(super) async fn read(server: &Arc<Server>, call: &Call) -> Result<Value, Val
         "note" | "watch" | "ui" => Ok(json!({ "contents": content::note(uri) })),
         "ask-resource" => {
             let tag = tag_in(&call.params["uri"]).unwrap_or_default();
-            asked(asks::ask(server, call, "ask_resource", &tag).await, |answers| {
-                json!({ "contents": [{ "uri": uri, "mimeType": "application/json", "text": answers.to_string() }] })
-            })
+            asked(
+                asks::ask(server, call, "ask_resource", &tag).await,
+                |answers| json!({ "contents": [{ "uri": uri, "mimeType": "application/json", "text": answers.to_string() }] }),
+            )
         }
         _ => {
             let modern = is_modern(server.revision_of(call));

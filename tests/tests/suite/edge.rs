@@ -10,6 +10,7 @@ mod eras;
 mod input;
 mod legacy;
 mod relay;
+mod sse;
 mod streams;
 
 use std::{sync::Arc, time::Duration};

@@ -142,8 +142,11 @@ impl Deployment {
         let nats = NatsServer::start().await?;
         let bus = format!("[nats]\nurl = \"{}\"\n", nats.url());
         let home = bus.clone() + &home;
-        let (solo, away, home) =
-            tokio::try_join!(Node::start_as("solo", &solo), Node::start_as("away", &bus), Node::start_as("home", &home))?;
+        let (solo, away, home) = tokio::try_join!(
+            Node::start_as("solo", &solo),
+            Node::start_as("away", &bus),
+            Node::start_as("home", &home)
+        )?;
         let deployment = Self { references, solo, away, home, _nats: nats };
         let names = |across: bool| {
             let ways = Way::ALL.into_iter().filter(move |way| *way != Way::Direct && way.is_across_nodes() == across);
@@ -158,7 +161,9 @@ impl Deployment {
     /// What the suite is pointed at.
     pub(super) fn url(&self, way: Way) -> String {
         match way {
-            Way::Direct => self.references.iter().find(|(of, _)| *of == way).map(|(_, found)| found.url.clone()).unwrap(),
+            Way::Direct => {
+                self.references.iter().find(|(of, _)| *of == way).map(|(_, found)| found.url.clone()).unwrap()
+            }
             Way::One | Way::Stdio | Way::Crossed | Way::CrossedStdio => self.solo.mcp_url(way.name()),
             Way::Two | Way::CrossedTwo => self.away.mcp_url(way.name()),
         }

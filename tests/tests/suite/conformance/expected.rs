@@ -56,8 +56,13 @@ impl Table {
     /// Takes over the reasons of `old` that still have an object, and gives the rest the suite's own words.
     fn give_reasons(&mut self, old: &Self, runs: &[(String, Results)]) {
         for (scenario, cells) in &self.rows {
-            let mut open: Vec<&String> =
-                self.columns.iter().zip(cells).filter(|(_, cell)| needs_a_reason(**cell)).map(|(name, _)| name).collect();
+            let mut open: Vec<&String> = self
+                .columns
+                .iter()
+                .zip(cells)
+                .filter(|(_, cell)| needs_a_reason(**cell))
+                .map(|(name, _)| name)
+                .collect();
             let mut reasons: Vec<(Vec<String>, String)> = Vec::new();
             for (columns, text) in old.reasons.get(scenario).into_iter().flatten() {
                 let kept: Vec<String> = columns.iter().filter(|name| open.contains(name)).cloned().collect();
@@ -92,7 +97,11 @@ impl Table {
                 if expected != got {
                     let better = matches!((expected, got), (Some(expected), Some(got)) if got < expected);
                     let hint = if better { ": it got better, run UPDATE_GOLDEN=1" } else { "" };
-                    differences.push(format!("{scenario}, {column}: expected {}, got {}{hint}", text(expected), text(got)));
+                    differences.push(format!(
+                        "{scenario}, {column}: expected {}, got {}{hint}",
+                        text(expected),
+                        text(got)
+                    ));
                 } else if needs_a_reason(got) && !self.has_reason(scenario, column) {
                     differences.push(format!("{scenario}, {column}: {} without a reason", text(got)));
                 }
@@ -107,9 +116,11 @@ impl Table {
     }
 
     fn has_reason(&self, scenario: &str, column: &str) -> bool {
-        self.reasons.get(scenario).into_iter().flatten().any(|(columns, text)| {
-            columns.iter().any(|name| name == column) && !text.is_empty()
-        })
+        self.reasons
+            .get(scenario)
+            .into_iter()
+            .flatten()
+            .any(|(columns, text)| columns.iter().any(|name| name == column) && !text.is_empty())
     }
 
     fn write(&self, out: &mut String) {

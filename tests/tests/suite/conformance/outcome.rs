@@ -107,7 +107,8 @@ impl Outcome {
     /// One line that says why it is no pass, the same one in the next run.
     pub(super) fn why(&self) -> String {
         let first = self.troubles.first().map_or("no check ran", String::as_str);
-        let words: Vec<&str> = first.split_whitespace().map(|word| if is_of_this_run(word) { "…" } else { word }).collect();
+        let words: Vec<&str> =
+            first.split_whitespace().map(|word| if is_of_this_run(word) { "…" } else { word }).collect();
         words.join(" ").chars().take(MAX_REASON_CHARS).collect()
     }
 }

@@ -53,14 +53,14 @@ impl Relay for Wire {
     }
 }
 
-struct Pair {
+pub(super) struct Pair {
     wire: Arc<Wire>,
-    a: Node,
-    b: Node,
+    pub(super) a: Node,
+    pub(super) b: Node,
 }
 
 impl Pair {
-    async fn start() -> Self {
+    pub(super) async fn start() -> Self {
         Self::start_with(|_| {}).await
     }
 
@@ -191,6 +191,24 @@ async fn a_client_that_goes_away_cancels_on_the_other_node() {
     assert_eq!(ask(at_b.post(&cancelled)).await.0, 202);
     assert_eq!(pair.a.double.dropped().await, "stuck");
     assert_eq!(events.message().await, None);
+}
+
+#[tokio::test]
+async fn what_a_server_asks_is_answered_through_any_node() {
+    let pair = Pair::start().await;
+    let at_a = Old::open(&pair.a, "2025-11-25").await;
+    let at_b = at_a.through(&pair.b);
+    let rounds = json!([{"a": {"method": "roots/list"}}, {"b": {"method": "roots/list"}}]);
+    let call = request(1, "tools/call", json!({"name": "asks", "arguments": {"rounds": rounds}}));
+    let mut events = Events::open(at_b.post(&call)).await;
+    for (round, node) in [at_a, at_b].into_iter().enumerate() {
+        let asked = events.message().await.unwrap();
+        assert_eq!(asked["method"], "roots/list", "{round}");
+        let answer = json!({"jsonrpc": "2.0", "id": asked["id"], "result": {"roots": []}});
+        assert_eq!(ask(node.post(&answer)).await.0, 202);
+    }
+    let last = events.message().await.unwrap();
+    assert_eq!(last["result"]["structuredContent"]["inputResponses"], json!({"b": {"roots": []}}));
 }
 
 #[tokio::test]

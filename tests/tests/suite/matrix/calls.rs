@@ -86,13 +86,19 @@ async fn errors(world: &World) -> Result<()> {
     let failed = json!({ "content": [{ "type": "text", "text": format!("{tag} failed") }], "isError": true });
     world.must_be("the failure of a tool", &response, failed)?;
     let response = world.call("refuse", json!({})).await?;
-    let error = json!({ "code": -32007, "message": format!("not for {tag}"), "data": { "tag": tag, "why": [1, null] } });
+    let error =
+        json!({ "code": -32007, "message": format!("not for {tag}"), "data": { "tag": tag, "why": [1, null] } });
     same("an error of the server", &json!({ "jsonrpc": "2.0", "id": response["id"], "error": error }), &response)?;
-    let response = world.client.ask("resources/read", json!({ "uri": world.cell.exposed_uri(&format!("no://{tag}")) })).await?;
+    let response =
+        world.client.ask("resources/read", json!({ "uri": world.cell.exposed_uri(&format!("no://{tag}")) })).await?;
     let code = if world.client.is_modern() || world.cell.server.is_modern() { codes::INVALID_PARAMS } else { -32002 };
     let data = json!({ "uri": world.cell.exposed_uri(&format!("no://{tag}")) });
     let error = json!({ "code": code, "message": "Resource not found", "data": data });
-    same("a resource that is not there", &json!({ "jsonrpc": "2.0", "id": response["id"], "error": error }), &response)?;
+    same(
+        "a resource that is not there",
+        &json!({ "jsonrpc": "2.0", "id": response["id"], "error": error }),
+        &response,
+    )?;
     let response = world.call("nothing", json!({})).await?;
     same("the code of an unknown tool", &codes::INVALID_PARAMS.into(), &response["error"]["code"])
 }
@@ -102,12 +108,8 @@ async fn prompts(world: &World) -> Result<()> {
     let params = json!({ "name": world.cell.exposed("plain"), "arguments": { "tag": tag } });
     let response = world.client.ask("prompts/get", params).await?;
     let content = exposed(&world.cell, blocks(tag, world.cell.server.revision));
-    let messages: Vec<Value> = content
-        .as_array()
-        .into_iter()
-        .flatten()
-        .map(|block| json!({ "role": "user", "content": block }))
-        .collect();
+    let messages: Vec<Value> =
+        content.as_array().into_iter().flatten().map(|block| json!({ "role": "user", "content": block })).collect();
     let result = json!({ "description": format!("prompt of {tag}"), "messages": messages });
     world.must_be("the prompt", &response, result)?;
     let params = json!({ "name": "plain", "arguments": { "tag": tag } });
@@ -135,7 +137,8 @@ async fn progress(world: &World) -> Result<()> {
         let id = world.client.begin("tools/call", params, &[]).await?;
         let response = world.client.response(&id).await?.message;
         world.must_say("the result", &response, "done")?;
-        let got: Vec<Value> = world.on_the_way(&id).into_iter().filter(|got| got["params"]["progressToken"] == token).collect();
+        let got: Vec<Value> =
+            world.on_the_way(&id).into_iter().filter(|got| got["params"]["progressToken"] == token).collect();
         let step = |step: u64| {
             let mut params = json!({ "progressToken": token, "progress": step, "total": 3 });
             if world.cell.server.revision >= Revision::V2025_03_26 {
@@ -149,8 +152,13 @@ async fn progress(world: &World) -> Result<()> {
     let response = world.call("progress", json!({})).await?;
     world.must_say("the result", &response, "done")?;
     ensure!(world.client.got().len() == before + 1, "progress came to a call without a token");
-    let asked = world.request("tools/call", json!({ "name": "progress", "arguments": { "tag": world.tag } }), json!({ "progressToken": ID }));
-    let unasked = world.request("tools/call", json!({ "name": "progress", "arguments": { "tag": world.tag } }), json!({}));
+    let asked = world.request(
+        "tools/call",
+        json!({ "name": "progress", "arguments": { "tag": world.tag } }),
+        json!({ "progressToken": ID }),
+    );
+    let unasked =
+        world.request("tools/call", json!({ "name": "progress", "arguments": { "tag": world.tag } }), json!({}));
     world.server_heard(&[asked.clone(), asked, unasked]).await
 }
 
@@ -166,10 +174,15 @@ async fn cancellation(world: &World) -> Result<()> {
     let by_closing = world.cell.server.is_modern() && world.cell.server.transport == Transport::Http;
     world
         .server_sees("the end of the call", |lines| {
-            let ended = |key: &str| lines.iter().any(|noted| noted.way == Way::Event && noted.message.get(key).is_some());
+            let ended =
+                |key: &str| lines.iter().any(|noted| noted.way == Way::Event && noted.message.get(key).is_some());
             let told = lines.iter().any(|noted| noted.message["method"] == "notifications/cancelled");
             // A legacy server is told over HTTP too, and its stream is closed besides, in either order.
-            if by_closing { ended("dropped").then_some(()) } else { (told && (ended("cancelled") || ended("dropped"))).then_some(()) }
+            if by_closing {
+                ended("dropped").then_some(())
+            } else {
+                (told && (ended("cancelled") || ended("dropped"))).then_some(())
+            }
         })
         .await?;
     // Nothing comes any more, and the client goes on.
@@ -264,7 +277,8 @@ fn with_region(world: &World) -> (Value, [(String, String); 3]) {
 /// A modern server over HTTP gets the parameters that it annotates as headers, whatever the client is.
 async fn param_headers(world: &World) -> Result<()> {
     let (params, headers) = with_region(world);
-    let sends = world.client.is_modern() && world.cell.client.transport == Transport::Http && world.cell.server.is_modern();
+    let sends =
+        world.client.is_modern() && world.cell.client.transport == Transport::Http && world.cell.server.is_modern();
     let id = world.client.begin("tools/call", params, if sends { &headers } else { &[] }).await?;
     let response = world.client.response(&id).await?.message;
     let gets = world.cell.server.is_modern() && world.cell.server.transport == Transport::Http;
@@ -300,7 +314,8 @@ async fn two_calls_at_once(world: &World) -> Result<()> {
     let second = world.client.begin("tools/call", world.params("echo", json!({ "n": 2 })), &[]).await?;
     let echoed = world.client.response(&second).await?.message;
     ensure!(echoed["result"]["isError"] == false, "{echoed}");
-    let early = world.client.got().into_iter().find(|got| got.message["id"] == first && got.message.get("result").is_some());
+    let early =
+        world.client.got().into_iter().find(|got| got.message["id"] == first && got.message.get("result").is_some());
     ensure!(early.is_none(), "the held call was answered too early: {early:?}");
     world.must_say("the release", &world.call("release", json!({})).await?, "released")?;
     let held = world.client.response(&first).await?.message;

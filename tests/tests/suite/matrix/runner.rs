@@ -1,6 +1,9 @@
 //! Runs features in all their cells, prints the table, and holds the outcome against what is waited for.
 
-use std::{collections::BTreeMap, fmt::Write as _, future::Future, panic::AssertUnwindSafe, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap, fmt::Write as _, future::Future, panic::AssertUnwindSafe, pin::Pin, sync::Arc,
+    time::Duration,
+};
 
 use anyhow::{Result, anyhow};
 use futures::FutureExt;

@@ -15,16 +15,20 @@ struct Waiting {
 
 /// The table.
 const WAITING: &[Waiting] = &[
-    Waiting { branch: "relay", features: &["*"], cells: |cell| cell.nodes == Nodes::Either && !cell.client.is_modern() },
+    Waiting {
+        branch: "relay",
+        features: &["*"],
+        cells: |cell| cell.nodes == Nodes::Either && !cell.client.is_modern(),
+    },
     Waiting { branch: "relay", features: &["*"], cells: |cell| cell.client.transport == Transport::Sse },
     Waiting { branch: "uphttp", features: &["*"], cells: |cell| cell.server.transport == Transport::Sse },
 ];
 
 /// The branch that a feature waits for in a cell.
 pub(super) fn waits_for(feature: &str, cell: &Cell) -> Option<&'static str> {
-    let row = WAITING.iter().find(|row| {
-        (row.cells)(cell) && row.features.iter().any(|name| *name == "*" || *name == feature)
-    });
+    let row = WAITING
+        .iter()
+        .find(|row| (row.cells)(cell) && row.features.iter().any(|name| *name == "*" || *name == feature));
     row.map(|row| row.branch)
 }
 
