@@ -11,6 +11,7 @@ mod adapt;
 mod exchange;
 mod handshake;
 mod input;
+mod tasks;
 mod translate;
 
 use std::collections::BTreeSet;
@@ -25,6 +26,7 @@ pub use self::{
     exchange::{Ending, Exchange, MAX_ROUNDS, ending},
     handshake::negotiate,
     input::{Answered, Asked, MAX_ANSWER_BYTES, MAX_QUESTIONS, Questions, Retry, RoundId, Withdrawn},
+    tasks::{Dispatcher, TaskCall},
     translate::notification,
 };
 
@@ -47,6 +49,7 @@ pub struct Session {
     log_level: &'static str,
     resources: BTreeSet<String>,
     questions: Questions,
+    tasks: tasks::Tasks,
 }
 
 /// What to do about a request.
@@ -61,6 +64,8 @@ pub enum Step {
         /// The canonical params.
         params: Json,
     },
+    /// A request about tasks: what [`TaskCall::reply`] brings is answered with, through [`ending`].
+    Task(TaskCall),
     /// Open the session's `subscriptions/listen` anew with [`Session::listen_params`]; answer `{}` when the
     /// acknowledgement has this resource, and take it back with [`Session::unsubscribe`] when it has not.
     Subscribe(String),
@@ -105,6 +110,11 @@ impl Session {
     /// Decides on a request other than `initialize`.
     pub fn request(&mut self, request: &Request) -> Step {
         let empty = || Step::Answer(Ok(Json::empty_object()));
+        match self.tasks.request(request) {
+            Some(Ok(call)) => return Step::Task(call),
+            Some(Err(error)) => return Step::Answer(Err(error)),
+            None => {}
+        }
         match &request.method {
             Method::Ping => empty(),
             Method::SetLevel => match read(request).and_then(|params| self.set_level(params.level.as_deref())) {

@@ -8,26 +8,35 @@
 //! - results of a legacy server begin with [`COMPLETE_PREFIX`]; lists also get `ttlMs` and `cacheScope`;
 //! - progress carries the caller's own token, and comes only if it gave one;
 //! - notifications of `subscriptions/listen` carry **no** subscription id: the client edge puts its own there;
-//! - errors of the server keep their code, -32002 of a legacy server too: the client edge maps it.
+//! - errors of the server keep their code, -32002 of a legacy server too: the client edge maps it;
+//! - what a legacy server asks in the middle of a call ends the call with `input_required`, and the retry goes on with it.
 
+mod again;
+mod attribution;
 mod calls;
 mod connect;
+mod declared;
+mod desk;
 mod incoming;
+mod interactive;
 mod legacy;
+mod level;
 mod line;
 mod listeners;
 mod modern;
 mod notices;
 mod outgoing;
+mod parked;
 mod pump;
+mod questions;
 mod requests;
+mod table;
 mod tasks;
 mod wire;
 
 pub use calls::{Calls, Inbox};
-pub use connect::{Settings, Timeouts, connect};
+pub use connect::{Settings, Timeouts, Waits, connect};
 pub use incoming::COMPLETE_PREFIX;
-pub use requests::{RefuseAll, ServerRequests};
 pub use wire::{Discovery, Unasked, Wire, WireRequest, judge};
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Servers that are reached over Streamable HTTP, of either era.
+//! Servers that are reached over Streamable HTTP, of either era, or over the HTTP+SSE that came before it.
 
 mod body;
 mod cancel;
@@ -7,7 +7,9 @@ mod headers;
 mod notices;
 pub(crate) mod params;
 mod relist;
+mod resume;
 mod session;
+mod sse2024;
 mod wire;
 
 use std::{sync::Arc, time::Duration};
@@ -17,8 +19,11 @@ use http::HeaderMap;
 use reqwest::{Url, redirect};
 use spanwire_era::upstream::{Settings, connect};
 use spanwire_mcp::{Era, Json};
-use spanwire_model::{Connected, Connector, Error, ErrorKind, HttpTarget, Result, ServerId, ServerSpec, Target};
+use spanwire_model::{
+    Connected, Connector, EraChoice, Error, ErrorKind, HttpTarget, Result, ServerId, ServerSpec, Target,
+};
 
+use sse2024::Sse2024Wire;
 use wire::HttpWire;
 
 /// Redirects that are followed, all of them within the server's own origin.
@@ -79,7 +84,29 @@ impl Connector for HttpConnector {
         };
         let endpoint = Endpoint::new(&spec.id, target, &self.config)?;
         let (wire, unasked) = HttpWire::new(&spec.id, endpoint, self.config.clone());
-        connect(&spec.id, wire, unasked, spec.era, known, &self.config.settings).await
+        let connected = connect(&spec.id, wire.clone(), unasked, spec.era, known, &self.config.settings).await;
+        match connected {
+            Err(refused) if wire.was_refused() => self.connect_2024(spec, target, refused).await,
+            connected => connected,
+        }
+    }
+}
+
+impl HttpConnector {
+    /// A server that refuses `initialize` at its URL may have the transport of 2024-11-05 there (2025-11-25,
+    /// basic/transports, "Backwards Compatibility").
+    async fn connect_2024(&self, spec: &ServerSpec, target: &HttpTarget, refused: Error) -> Result<Connected> {
+        let endpoint = Endpoint::new(&spec.id, target, &self.config)?;
+        match Sse2024Wire::open(&spec.id, endpoint, self.config.clone()).await {
+            Ok((wire, unasked)) => {
+                connect(&spec.id, wire, unasked, EraChoice::Legacy, None, &self.config.settings).await
+            }
+            // Both are told: either may be what was meant.
+            Err(error) => {
+                let text = format!("{}; and over http+sse of 2024-11-05: {error}", refused.public);
+                Err(Error { public: text.into(), ..refused })
+            }
+        }
     }
 }
 

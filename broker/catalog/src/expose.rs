@@ -29,6 +29,10 @@ pub fn expose_uris(method: &Method, server: &ServerId, body: &Json) -> Json {
             map_member(body, "contents", |contents| map_elements(&contents, |content| expose_uri(&content, server)))
         }
         Method::ResourceUpdated => expose_uri(body, server),
+        // A task holds the result of its tool.
+        Method::TasksGet | Method::TaskStatus => {
+            map_member(body, "result", |result| expose_uris(&Method::ToolsCall, server, &result))
+        }
         _ => body.clone(),
     }
 }
@@ -140,6 +144,13 @@ mod tests {
             r#"{"contents":[{"uri":"fs+x:1","blob":""}]}"#,
         );
         check(Method::ResourceUpdated, r#"{"uri":"x:1"}"#, r#"{"uri":"fs+x:1"}"#);
+        for method in [Method::TasksGet, Method::TaskStatus] {
+            check(
+                method,
+                r#"{"taskId":"t","result":{"content":[{"type":"resource_link","uri":"x:1"}]}}"#,
+                r#"{"taskId":"t","result":{"content":[{"type":"resource_link","uri":"fs+x:1"}]}}"#,
+            );
+        }
         check(Method::ToolsCall, r#"{"content": [ ]}"#, r#"{"content": [ ]}"#);
         // What is no key of ours keeps every byte.
         let untouched = r#"{"content": [{"text":"\"uri\" Uri\" of"}], "Uri":"x:1", "_meta": {"ui": {"csp": []}}}"#;

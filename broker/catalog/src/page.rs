@@ -26,23 +26,22 @@ struct Position {
 }
 
 impl Position {
-    fn encode(&self) -> String {
-        BASE64_URL_SAFE_NO_PAD.encode(format!("1 {} {}", self.server, self.index))
+    /// `list` names the list and its view, in two words: a cursor of one list means nothing in another.
+    fn encode(&self, list: &str) -> String {
+        BASE64_URL_SAFE_NO_PAD.encode(format!("2 {list} {} {}", self.server, self.index))
     }
 
-    fn decode(cursor: &str) -> Option<Self> {
+    fn decode(cursor: &str, list: &str) -> Option<Self> {
         let text = String::from_utf8(BASE64_URL_SAFE_NO_PAD.decode(cursor).ok()?).ok()?;
-        let mut parts = text.split(' ');
-        let (version, server, index) = (parts.next()?, parts.next()?, parts.next()?);
-        (version == "1" && parts.next().is_none())
-            .then(|| index.parse().ok())
-            .flatten()
-            .map(|index| Self { server: server.to_owned(), index })
+        let position = text.strip_prefix("2 ")?.strip_prefix(list)?.strip_prefix(' ')?;
+        let (server, index) = position.split_once(' ')?;
+        Some(Self { server: server.to_owned(), index: index.parse().ok()? })
     }
 }
 
 /// Cuts one page out of the entries, which are ordered by server and the server's own order.
 pub(crate) fn cut<'a>(
+    list: &str,
     entries: &'a [Exposed],
     cursor: Option<&str>,
     page_size: usize,
@@ -51,12 +50,13 @@ pub(crate) fn cut<'a>(
     let start = match cursor {
         None => 0,
         Some(cursor) => {
-            let at = Position::decode(cursor).ok_or(InvalidCursor)?;
+            let at = Position::decode(cursor, list).ok_or(InvalidCursor)?;
             entries.partition_point(|entry| (entry.server.as_str(), entry.index) < (at.server.as_str(), at.index))
         }
     };
     let mut rest = entries[start..].iter().filter(|entry| allowed(entry)).peekable();
     let page: Vec<_> = rest.by_ref().take(page_size).collect();
-    let next_cursor = rest.peek().map(|next| Position { server: next.server.to_string(), index: next.index }.encode());
+    let next_cursor =
+        rest.peek().map(|next| Position { server: next.server.to_string(), index: next.index }.encode(list));
     Ok(Page { entries: page, next_cursor })
 }

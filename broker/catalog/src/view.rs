@@ -19,6 +19,9 @@ use wildmatch::WildMatch;
 
 use crate::{InvalidCursor, Page, Stale, expose::app_uris, name, page};
 
+/// The federated view in cursors: no view can have this name.
+const FEDERATED: &str = "/";
+
 /// A named view in the configuration.
 #[derive(Debug, Clone)]
 pub struct ViewConfig {
@@ -68,6 +71,8 @@ pub struct Exposed {
 /// One list of a view.
 #[derive(Debug, Default)]
 pub struct Section {
+    /// The list and its view, for cursors.
+    list: String,
     entries: Vec<Exposed>,
     by_name: HashMap<Arc<str>, usize>,
 }
@@ -121,12 +126,12 @@ pub struct View {
 impl View {
     /// The view of one server, with nothing renamed.
     pub(crate) fn of_server(member: &Member, stale: Stale) -> Self {
-        Self::build(std::slice::from_ref(member), stale, true, |_, own, _| Some(own.clone()))
+        Self::build(member.id.as_str(), std::slice::from_ref(member), stale, true, |_, own, _| Some(own.clone()))
     }
 
     /// The federated view.
     pub(crate) fn federated(members: &[Member], stale: Stale) -> Self {
-        Self::build(members, stale, false, |_, _, federated| Some(federated.clone()))
+        Self::build(FEDERATED, members, stale, false, |_, _, federated| Some(federated.clone()))
     }
 
     /// A named view.
@@ -146,7 +151,7 @@ impl View {
                 }
             }
         }
-        Self::build(&members, stale, false, |kind, own, federated| {
+        Self::build(&config.name, &members, stale, false, |kind, own, federated| {
             let chosen = |patterns: &Vec<WildMatch>| patterns.iter().any(|pattern| pattern.matches(federated));
             match kind {
                 ListKind::Resources | ListKind::Templates => Some(federated.clone()),
@@ -165,13 +170,14 @@ impl View {
     /// The one merge for all lists. `rename` gives an entry its name in this view, or hides it: it is told the server's own name
     /// and the one in the federated view.
     fn build(
+        view: &str,
         members: &[Member],
         stale: Stale,
         own_names: bool,
         rename: impl Fn(ListKind, &Arc<str>, &Arc<str>) -> Option<Arc<str>>,
     ) -> Self {
         let sections = ListKind::ALL.map(|kind| {
-            let mut section = Section::default();
+            let mut section = Section { list: format!("{} {view}", kind.member()), ..Section::default() };
             for member in members {
                 let is_stale = matches!(member.place, Place::Nowhere);
                 if is_stale && stale == Stale::Drop {
@@ -310,7 +316,7 @@ impl Section {
         page_size: usize,
         allowed: impl Fn(&Exposed) -> bool,
     ) -> Result<Page<'_>, InvalidCursor> {
-        page::cut(&self.entries, cursor, page_size, allowed)
+        page::cut(&self.list, &self.entries, cursor, page_size, allowed)
     }
 }
 

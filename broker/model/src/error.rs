@@ -263,9 +263,14 @@ impl Error {
             | ErrorKind::DeadlineExceeded
             | ErrorKind::Cancelled
             | ErrorKind::StreamLost
-            | ErrorKind::Server
             | ErrorKind::BadServer
             | ErrorKind::Internal => 200,
+            // What a server says itself has the status that the code has when it is the broker's own.
+            ErrorKind::Server => match self.code {
+                Some(code) if codes::is_modern(code) => 400,
+                Some(codes::METHOD_NOT_FOUND) => 404,
+                Some(_) | None => 200,
+            },
         }
     }
 

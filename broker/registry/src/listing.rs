@@ -127,7 +127,8 @@ async fn read_pages(
             return Err(Error::new(ErrorKind::BadServer, format!("the result has no array \"{}\"", kind.member())));
         };
         list.ttl_ms = list.ttl_ms.min(result.get("ttlMs").and_then(|ttl| ttl.read().ok()).unwrap_or(0));
-        list.private |= result.get("cacheScope").is_some_and(|scope| scope.as_str() == "\"private\"");
+        // Only what is called public may be shared between callers (2026-07-28, server/utilities/caching).
+        list.private |= result.get("cacheScope").is_none_or(|scope| scope.as_str() != "\"public\"");
         for entry in entries.elements() {
             match check_entry(kind, &entry, limits) {
                 Err(complaint) => list.complaints.add(complaint),
@@ -198,18 +199,20 @@ fn check_entry(kind: ListKind, entry: &Json, limits: &ListLimits) -> Result<Arc<
     }
     let is_string = |key: &str| entry.get(key).is_none_or(|value| value.as_bytes().first() == Some(&b'"'));
     let is_object = |key: &str| entry.get(key).is_none_or(|value| value.is_object());
+    let is_array = |key: &str| entry.get(key).is_none_or(|value| value.as_bytes().first() == Some(&b'['));
     let valid = match kind {
         ListKind::Tools => {
             let schema = entry.get("inputSchema");
             let typed = schema.and_then(|schema| schema.get("type")).is_some_and(|kind| kind.as_str() == "\"object\"");
-            typed && is_object("outputSchema") && is_object("annotations")
+            typed && is_object("outputSchema") && is_object("execution")
         }
-        ListKind::Prompts => entry.get("arguments").is_none_or(|list| list.as_bytes().first() == Some(&b'[')),
+        ListKind::Prompts => is_array("arguments"),
         ListKind::Resources | ListKind::Templates => {
             entry.get("name").is_some() && is_string("name") && is_string("mimeType")
         }
     };
-    if !valid || !is_string("description") || !is_string("title") || !is_object("_meta") {
+    let common = is_string("description") && is_string("title") && is_array("icons");
+    if !valid || !common || !is_object("annotations") || !is_object("_meta") {
         return Err(format!("{noun} \"{shown}\" does not fit the schema of the protocol"));
     }
     Ok(name.into())

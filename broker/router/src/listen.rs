@@ -1,17 +1,20 @@
 //! `subscriptions/listen`: one long stream of what changes in a view (2026-07-28, basic/patterns/subscriptions).
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+mod topics;
+
+use std::{sync::Arc, time::Duration};
 
 use async_stream::stream;
-use futures::{StreamExt, stream::SelectAll};
-use spanwire_catalog::{expose_uris, resource_uri_of};
-use spanwire_mcp::{Json, Method, Notification, SubscriptionFilter, string_literal};
-use spanwire_model::{Call, Error, ErrorKind, Event, ListKind, Place, Reply, Result, Retry, ServerFacts};
+use futures::StreamExt;
+use spanwire_mcp::{Json, Method, Notification, SubscriptionFilter, string_literal, tasks};
+use spanwire_model::{Call, Error, ErrorKind, Event, ListKind, Reply, Result, ServerFacts};
 use tokio::time::Instant;
 
+use self::topics::{Heard, Topics};
 use crate::{
     Inner,
-    forward::{self, Elsewhere, Forward},
+    forward::{Elsewhere, Forward},
+    plan,
 };
 
 /// A client that wants to hear of changes.
@@ -23,7 +26,7 @@ pub(crate) struct Listen {
 /// A listen stream has no budget: it lives as long as its client.
 pub(crate) const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// Pause before a resource's stream that broke off without a change of the catalog is opened again.
+/// Pause before a topic's stream that broke off without a change of the catalog is opened again.
 const OPEN_AGAIN: Duration = Duration::from_secs(1);
 
 /// Which notification tells of which lists.
@@ -33,26 +36,18 @@ const LISTS: [(Method, &[ListKind]); 3] = [
     (Method::ResourcesListChanged, &[ListKind::Resources, ListKind::Templates]),
 ];
 
-/// Longest that a client waits for the servers of its resources to begin; those that take longer are not waited for.
-const BEGIN_WITHIN: Duration = Duration::from_secs(5);
-
-/// Updates kept until the client has been told that the stream began.
-const MAX_EARLY: usize = 1024;
-
-/// What a resource's own stream said.
-enum Heard {
-    Begun,
-    Updated(Notification),
-    Ended { uri: String, again: bool },
-}
-
 /// Opens the stream. It ends when the client goes away, or gracefully when this node stops.
 pub(crate) fn listen(inner: &Arc<Inner>, listen: Listen) -> Reply {
     let Listen { call, mut filter } = listen;
-    let wanted = filter.resource_subscriptions.len();
+    if !filter.task_ids.is_empty() && !tasks::is_declared_by(&call.params) {
+        return Reply::ready(Err(undeclared()));
+    }
+    let wanted = filter.resource_subscriptions.len() + filter.task_ids.len();
     if wanted > inner.config.max_subscriptions {
-        let text =
-            format!("{wanted} resource subscriptions, the limit of one stream is {}", inner.config.max_subscriptions);
+        let text = format!(
+            "{wanted} subscriptions to resources and tasks, the limit of one stream is {}",
+            inner.config.max_subscriptions
+        );
         return Reply::ready(Err(Error::new(ErrorKind::InvalidParams, text)));
     }
     let inner = inner.clone();
@@ -62,16 +57,18 @@ pub(crate) fn listen(inner: &Arc<Inner>, listen: Listen) -> Reply {
         let mut snapshots = inner.snapshots.subscribe();
         let mut prints = fingerprints(&inner, &call);
         filter.resource_subscriptions.retain(|uri| subscription(&inner, &call, uri).is_ok());
-        let mut resources = Resources::default();
-        resources.open(&inner, &call, &filter);
+        filter.task_ids.retain(|id| task(&inner, &call, id).is_ok());
+        let mut topics = Topics::default();
+        topics.open(&inner, &call, &filter);
         // What changes from here on is heard: the servers listen before the client is told so.
-        let early = resources.begun().await;
+        let early = topics.begun().await;
+        filter.task_ids.retain(|id| !topics.refused.contains(id));
         yield Event::Notification(acknowledged(&filter));
         for notification in early {
             yield Event::Notification(notification);
         }
         // A stream that ended meanwhile is opened again.
-        let mut retry = (resources.open.len() < filter.resource_subscriptions.len()).then(|| Instant::now() + OPEN_AGAIN);
+        let mut retry = (topics.open.len() < topics.wanted(&filter)).then(|| Instant::now() + OPEN_AGAIN);
         loop {
             tokio::select! {
                 () = inner.shutdown.cancelled() => {
@@ -89,106 +86,43 @@ pub(crate) fn listen(inner: &Arc<Inner>, listen: Listen) -> Reply {
                         }
                     }
                     prints = now;
-                    resources.open(&inner, &call, &filter);
+                    topics.open(&inner, &call, &filter);
                 }
                 () = sleep_until(retry) => {
                     retry = None;
-                    resources.open(&inner, &call, &filter);
+                    topics.open(&inner, &call, &filter);
                 }
-                Some(heard) = resources.streams.next(), if !resources.streams.is_empty() => match heard {
+                Some(heard) = topics.streams.next(), if !topics.streams.is_empty() => match heard {
                     Heard::Begun => {}
                     Heard::Updated(notification) => yield Event::Notification(notification),
                     // Its server went away, mostly; it is opened again when the catalog says that the server is back.
-                    Heard::Ended { uri, again } => {
-                        let opened = resources.open.remove(&uri);
+                    Heard::Ended { topic, again } => {
+                        let opened = topics.open.remove(&topic);
                         if opened.is_some_and(|version| version < inner.catalog.load().version) {
                             // The catalog spoke of it before the stream's end was heard.
-                            resources.open(&inner, &call, &filter);
+                            topics.open(&inner, &call, &filter);
                         } else if again {
                             retry.get_or_insert_with(|| Instant::now() + OPEN_AGAIN);
                         }
                     }
+                    Heard::Over(topic) | Heard::Refused(topic) => topics.over(topic),
                 },
             }
         }
     })
 }
 
-/// The streams of the resources that are subscribed to, one each, so that each is permitted on its own.
-#[derive(Default)]
-struct Resources {
-    /// By URI, with the catalog's version at the time.
-    open: HashMap<String, u64>,
-    streams: SelectAll<futures::stream::BoxStream<'static, Heard>>,
+/// The error for a client that names tasks and has not declared the extension (ext-tasks, "Task Status Notifications").
+fn undeclared() -> Error {
+    let text = format!("a subscription to tasks needs the client capability extensions[\"{}\"]", tasks::EXTENSION);
+    Error::new(ErrorKind::MissingCapability, text).with_data(Json::from_trusted(tasks::MISSING_DATA))
 }
 
-impl Resources {
-    fn open(&mut self, inner: &Arc<Inner>, call: &Call, filter: &SubscriptionFilter) {
-        let version = inner.catalog.load().version;
-        for uri in &filter.resource_subscriptions {
-            if self.open.contains_key(uri) {
-                continue;
-            }
-            let Ok(forward) = subscription(inner, call, uri) else { continue };
-            let route = forward.permitted.route();
-            if route.place == Place::Nowhere {
-                continue;
-            }
-            self.open.insert(uri.clone(), version);
-            let (server, rewrite, uri) = (route.server.clone(), forward.rewrite_uris, uri.clone());
-            let mut reply = forward::forward(inner, forward);
-            self.streams.push(
-                stream! {
-                    let mut again = true;
-                    while let Some(event) = reply.next().await {
-                        match event {
-                            Event::Notification(Notification { method: Method::ResourceUpdated, params: Some(params) }) => {
-                                let params = if rewrite { expose_uris(&Method::ResourceUpdated, &server, &params) } else { params };
-                                let params = params.with(&[], &["_meta"]);
-                                if resource_uri_of(&params).is_some() {
-                                    yield Heard::Updated(Notification { method: Method::ResourceUpdated, params: Some(params) });
-                                }
-                            }
-                            Event::Notification(Notification { method: Method::SubscriptionAcknowledged, .. }) => yield Heard::Begun,
-                            Event::Notification(_) | Event::Progress(_) => {}
-                            Event::Done(outcome) => {
-                                if let Err(error) = outcome {
-                                    again = error.retry() != Retry::Never;
-                                    tracing::debug!(%server, uri, "subscription ended: {error}");
-                                }
-                            }
-                        }
-                    }
-                    yield Heard::Ended { uri, again };
-                }
-                .boxed(),
-            );
-        }
-    }
-}
-
-impl Resources {
-    /// Waits until every stream has begun or ended; what was heard meanwhile.
-    async fn begun(&mut self) -> Vec<Notification> {
-        let mut missing = self.open.len();
-        let mut early: Vec<Notification> = Vec::new();
-        let deadline = Instant::now() + BEGIN_WITHIN;
-        while missing > 0 {
-            match tokio::time::timeout_at(deadline, self.streams.next()).await {
-                Ok(Some(Heard::Begun)) => missing -= 1,
-                Ok(Some(Heard::Ended { uri, .. })) => {
-                    self.open.remove(&uri);
-                    missing -= 1;
-                }
-                // The same resource twice says no more than once.
-                Ok(Some(Heard::Updated(notification))) if early.contains(&notification) => {}
-                Ok(Some(Heard::Updated(notification))) if early.len() < MAX_EARLY => early.push(notification),
-                Ok(Some(Heard::Updated(_))) => {}
-                Ok(None) | Err(_) => break,
-            }
-        }
-        early
-    }
+/// The call that subscribes to one task, permitted.
+fn task(inner: &Inner, call: &Call, id: &str) -> Result<Forward> {
+    let filter = format!("{{\"taskIds\":[{}]}}", string_literal(id));
+    let params = call.params.with(&[("notifications", filter.as_bytes())], &[]);
+    plan::resolve_task(inner, Call { params, ..call.clone() }, id)
 }
 
 /// The call that subscribes to one resource, permitted.

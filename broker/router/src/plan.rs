@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use spanwire_catalog::{Snapshot, View, suggest};
-use spanwire_mcp::{CompletionRef, Method, Params, string_literal};
+use spanwire_mcp::{CompletionRef, Method, Params};
 use spanwire_model::{Call, Error, ErrorKind, ListKind, Result, Route};
 use spanwire_policy::Policy;
 
@@ -122,15 +122,12 @@ fn to_task(inner: &Inner, policy: &Policy, view: &View, call: Call, params: &Par
     }
 }
 
-#[allow(dead_code, reason = "listen streams will call it")]
-/// The call that listens to one task, permitted: its filter names the task as this node knows it.
-pub(crate) fn resolve_task(inner: &Inner, call: &Call, id: &str) -> Result<Forward> {
+/// The call that listens to one task, permitted. Its filter names the task as the client knows it.
+pub(crate) fn resolve_task(inner: &Inner, call: Call, id: &str) -> Result<Forward> {
     let unknown = || Inner::unknown("task", id, None);
     let (snapshot, policy) = (inner.catalog.load(), inner.policy.load());
     let view = snapshot.view(call.view.as_deref()).ok_or_else(unknown)?;
     let (route, back) = sealed::task_route(inner, view, id)?;
-    let filter = format!("{{\"taskIds\":[{}]}}", string_literal(id));
-    let call = Call { params: call.params.with(&[("notifications", filter.as_bytes())], &[]), ..call.clone() };
     match permit(&policy, view, call, route, None) {
         Ok(Plan::Forward(forward)) => Ok(Forward { back: Some(back), ..*forward }),
         Ok(_) | Err(_) => Err(unknown()),

@@ -6,7 +6,8 @@ import { text } from './media.mjs';
 import { answer, tool } from './tools.mjs';
 
 const NAME = form({ name: { type: 'string' } });
-const shown = ({ action, content }) => answer(text(`Elicitation completed: action=${action}, content=${JSON.stringify(content ?? {})}`));
+const shown = ({ action, content }) =>
+  answer(text(`Elicitation completed: action=${action}, content=${JSON.stringify(content ?? {})}`));
 const sampled = ({ content }) => (Array.isArray(content) ? content[0]?.text : content?.text) ?? '';
 
 /** A tool that asks one question. */
@@ -26,7 +27,8 @@ const DEFAULTS = {
 };
 
 const options = ['option1', 'option2', 'option3'];
-const titled = (kind) => ['First', 'Second', 'Third'].map((word, at) => ({ const: `value${at + 1}`, title: `${word} ${kind}` }));
+const titled = (kind) =>
+  ['First', 'Second', 'Third'].map((word, at) => ({ const: `value${at + 1}`, title: `${word} ${kind}` }));
 const ENUMS = {
   type: 'object',
   properties: {
@@ -92,9 +94,11 @@ const modern = [
     return answer(text(`${step1.content?.name} likes ${step2.content?.color}`));
   }),
   tool('test_input_required_result_capabilities', 'Asks only what the client can be asked', async (call) => {
-    const wanted = { user_name: elicit('What is your name?', NAME), greeting: sample('Generate a greeting', 50), client_roots: roots() };
-    const possible = Object.entries(wanted).filter(([, { method }]) => call.offers(method));
-    const given = await call.ask(Object.fromEntries(possible));
+    const given = await call.askWhatIsPossible({
+      user_name: elicit('What is your name?', NAME),
+      greeting: sample('Generate a greeting', 50),
+      client_roots: roots(),
+    });
     return answer(text(`asked for ${Object.keys(given).join(', ')}`));
   }),
 ];

@@ -18,7 +18,8 @@ export class Call {
    * - `level`: the lowest level of log messages that it wants; none without one
    * - `progressToken`, `signal`
    * - `notify(method, params)`: sends a notification on the request's own stream
-   * - `input(requests)`: asks the client; a promise of the answers under the same keys
+   * - `input(requests, optional)`: asks the client; a promise of the answers under the same keys, without those that an
+   *   optional question was refused
    * - `hangUp()`: ends the stream of the response, which the client then picks up again
    */
   constructor(parts) {
@@ -38,13 +39,18 @@ export class Call {
   /** The client's answers to `{key: {method, params}}`. */
   async ask(requests) {
     for (const { method } of Object.values(requests)) {
-      if (!this.offers(method)) throw missingCapability(NEEDS[method]);
+      if (!this.#offers(method)) throw missingCapability(NEEDS[method]);
     }
-    return this.input(requests);
+    return this.input(requests, false);
   }
 
-  /** Whether the client can be asked this. */
-  offers(method) {
+  /** The same for what the client can be asked; a question that it cannot be, or refuses, has no answer. */
+  async askWhatIsPossible(requests) {
+    const possible = Object.entries(requests).filter(([, { method }]) => this.#offers(method));
+    return this.input(Object.fromEntries(possible), true);
+  }
+
+  #offers(method) {
     return Object.keys(NEEDS[method]).every((name) => this.capabilities[name] !== undefined);
   }
 

@@ -89,11 +89,12 @@ export class Session {
 
   call(params, channel, signal) {
     const notify = (method, more) => channel.send({ jsonrpc: '2.0', method, params: more });
-    const input = async (requests) => {
+    const input = async (requests, optional) => {
       const answers = Object.entries(requests).map(async ([key, { method, params: more }]) => {
-        return [key, await this.request(channel, method, this.#asWritten(method, more))];
+        const answer = this.request(channel, method, this.#asWritten(method, more));
+        return [key, await (optional ? answer.catch(() => undefined) : answer)];
       });
-      return Object.fromEntries(await Promise.all(answers));
+      return Object.fromEntries((await Promise.all(answers)).filter(([, answer]) => answer !== undefined));
     };
     return new Call({
       world: this.world,

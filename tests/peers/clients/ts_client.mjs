@@ -78,7 +78,8 @@ async function connect({ modern, url, command, token, sse, caps, timeoutMs }) {
               ...require("@modelcontextprotocol/sdk/client/sse.js"),
               ...require("@modelcontextprotocol/sdk/types.js"),
           };
-    const capabilities = Object.fromEntries(caps.map((name) => [name, {}]));
+    const settings = { elicitation: { form: {}, url: {} } };
+    const capabilities = Object.fromEntries(caps.map((name) => [name, settings[name] ?? {}]));
     const negotiation = modern ? { versionNegotiation: { mode: { pin: MODERN_VERSION } } } : {};
     const client = new sdk.Client(CLIENT_INFO, { capabilities, ...negotiation });
     answerServerRequests(client, caps, modern ? (method) => method : requestSchema(sdk));

@@ -9,12 +9,44 @@
 mod calls;
 mod cell;
 mod compare;
+mod eras;
+mod input;
+mod lists;
+mod notices;
+mod orders;
 mod rig;
 mod runner;
+mod state;
+mod tasks;
 mod waiting;
 mod world;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn calls() {
     runner::run(calls::FEATURES).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lists() {
+    runner::run(lists::FEATURES).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn notices() {
+    runner::run(notices::FEATURES).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn input() {
+    runner::run(input::FEATURES).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn state() {
+    runner::run(state::FEATURES).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tasks() {
+    runner::run(tasks::FEATURES).await;
 }

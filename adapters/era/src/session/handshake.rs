@@ -40,6 +40,7 @@ impl Session {
             log_level: DEFAULT_LOG_LEVEL,
             resources: BTreeSet::new(),
             questions: Questions::default(),
+            tasks: super::tasks::Tasks::default(),
         })
     }
 
@@ -47,7 +48,9 @@ impl Session {
     pub fn initialize_result(&self, discovered: &Json) -> Json {
         let mut result = ObjectWriter::with_capacity(discovered.len() + 256);
         result.member("protocolVersion", string_literal(self.revision.as_str()).as_bytes());
-        result.member("capabilities", capabilities(discovered.get("capabilities").as_ref()).as_bytes());
+        let found = discovered.get("capabilities");
+        let capabilities = self.tasks.announce(self.revision, found.as_ref(), capabilities(found.as_ref()));
+        result.member("capabilities", capabilities.as_bytes());
         let info = discovered.get("_meta").and_then(|meta| meta.get(meta::SERVER_INFO));
         let own =
             || Json::from_trusted(concat!(r#"{"name":"spanwire","version":""#, env!("CARGO_PKG_VERSION"), r#""}"#));

@@ -8,6 +8,8 @@ use spanwire_mcp::{
 };
 use spanwire_model::{Error, ErrorKind};
 
+use crate::tasks::to_legacy;
+
 /// How most results of a modern server begin.
 const COMPLETE: &[u8] = br#"{"resultType":"complete","#;
 
@@ -64,7 +66,7 @@ fn is_cacheable(method: &Method) -> bool {
 pub fn notification(revision: Revision, mut notification: Notification) -> Option<Notification> {
     match notification.method {
         Method::SubscriptionAcknowledged => return None,
-        Method::ElicitationComplete if revision < Revision::V2025_11_25 => return None,
+        Method::ElicitationComplete | Method::TaskStatus if revision < Revision::V2025_11_25 => return None,
         _ => {}
     }
     let meta = notification.params.as_ref().and_then(|params| params.get("_meta"));
@@ -77,6 +79,9 @@ pub fn notification(revision: Revision, mut notification: Notification) -> Optio
         } else {
             params.with(&[("_meta", meta.as_bytes())], &[])
         });
+    }
+    if notification.method == Method::TaskStatus {
+        return to_legacy::notification(&notification);
     }
     Some(notification)
 }

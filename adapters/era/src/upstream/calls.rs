@@ -3,13 +3,16 @@
 use std::{
     collections::{HashMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use serde::Deserialize;
 use spanwire_mcp::{ErrorObject, Json, Method, Notification, RequestId};
 use spanwire_model::{Error, ErrorKind, Event, Outcome};
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::Instant};
 
+/// How long a cancelled call may still log. Meanwhile a log message without an address is about no call.
+const CANCELLED_MAY_LOG: Duration = Duration::from_secs(30);
 /// Notifications that wait for a slow reader of one call; more are dropped, counted and logged.
 const MAX_QUEUED: usize = 1024;
 /// Bytes of params that wait for a slow reader of one call.
@@ -26,6 +29,8 @@ pub struct Calls {
 #[derive(Debug, Default)]
 struct Table {
     open: HashMap<i64, Arc<Slot>>,
+    /// When a call was left last that the server had not answered.
+    cancelled: Option<Instant>,
     closed: Option<Arc<str>>,
 }
 
@@ -164,6 +169,9 @@ impl Calls {
     /// The one call that a log message without an address can belong to.
     fn only_call(&self) -> Option<Arc<Slot>> {
         let table = lock(&self.table);
+        if table.cancelled.is_some_and(|at| at.elapsed() < CANCELLED_MAY_LOG) {
+            return None;
+        }
         let mut calls = table.open.values().filter(|slot| may_log(&slot.method));
         calls.next().filter(|_| calls.next().is_none()).cloned()
     }
@@ -281,6 +289,11 @@ impl Inbox {
 
 impl Drop for Inbox {
     fn drop(&mut self) {
-        lock(&self.calls.table).open.remove(&self.id);
+        let cancelled = !self.is_done() && may_log(&self.slot.method);
+        let mut table = lock(&self.calls.table);
+        table.open.remove(&self.id);
+        if cancelled {
+            table.cancelled = Some(Instant::now());
+        }
     }
 }

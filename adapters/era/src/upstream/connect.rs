@@ -1,22 +1,32 @@
 //! Finds out the era of a server and shakes hands with it.
 
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{
+    pin::{Pin, pin},
+    sync::Arc,
+    time::Duration,
+};
 
 use serde::Deserialize;
 use spanwire_mcp::{Era, Json, Method, ObjectWriter, Revision, meta, string_literal};
 use spanwire_model::{Connected, EraChoice, Error, ErrorKind, Result, ServerFacts, ServerId, Upstream};
-use tokio::{sync::mpsc, time::timeout};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, timeout},
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    legacy::{Legacy, Level},
+    desk::Desk,
+    interactive::{Session, at},
+    legacy::Legacy,
+    level::Level,
     line::Line,
     listeners::Listeners,
     modern::{Modern, watch_lists},
     notices::{Board, NOTICES},
     outgoing::Outgoing,
     pump::Pump,
-    requests::{RefuseAll, ServerRequests},
+    requests::{Answers, CAPABILITIES},
     tasks::Tasks,
     wire::{Discovery, Unasked, Wire, WireRequest},
 };
@@ -36,21 +46,46 @@ impl Default for Timeouts {
     }
 }
 
+/// How long is waited around what a legacy server asks in the middle of a call.
+#[derive(Debug, Clone, Copy)]
+pub struct Waits {
+    /// After the first request, for further ones that go into the same `input_required`.
+    pub gather: Duration,
+    /// Until it is clear to which of several calls a request belongs; meanwhile the connection takes no further calls.
+    pub attribute: Duration,
+    /// As long as a server may go on with a call that was cancelled, and ask. Meanwhile no request is taken for another call's,
+    /// unless it came on that call's own stream.
+    pub cancelled: Duration,
+    /// For the retry. A call that nobody comes back for is cancelled then.
+    pub parked: Duration,
+}
+
+impl Default for Waits {
+    fn default() -> Self {
+        Self {
+            gather: Duration::from_millis(20),
+            attribute: Duration::from_secs(10),
+            cancelled: Duration::from_secs(30),
+            parked: Duration::from_secs(600),
+        }
+    }
+}
+
 /// What every connection needs to know of us.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Settings {
     /// `clientInfo`: an object with `name` and `version`.
     pub client_info: Json,
     /// How long a server may take.
     pub timeouts: Timeouts,
-    /// Who answers requests of legacy servers.
-    pub requests: Arc<dyn ServerRequests>,
+    /// How long is waited around what a legacy server asks.
+    pub waits: Waits,
 }
 
 impl Settings {
-    /// Settings that refuse every request of a server.
+    /// Settings with the defaults.
     pub fn new(client_info: Json) -> Self {
-        Self { client_info, timeouts: Timeouts::default(), requests: Arc::new(RefuseAll) }
+        Self { client_info, timeouts: Timeouts::default(), waits: Waits::default() }
     }
 }
 
@@ -82,23 +117,38 @@ pub async fn connect(
     known: Option<Era>,
     settings: &Settings,
 ) -> Result<Connected> {
+    open(server, wire, unasked, choice, known, settings).await.map(|(connected, _)| connected)
+}
+
+/// The same, with what is known of calls that ask.
+pub(super) async fn open(
+    server: &ServerId,
+    wire: Arc<dyn Wire>,
+    unasked: mpsc::Receiver<Unasked>,
+    choice: EraChoice,
+    known: Option<Era>,
+    settings: &Settings,
+) -> Result<(Connected, Arc<Desk>)> {
     let line = Arc::new(Line::new(server.as_str().into(), wire, settings.client_info.clone()));
     let stop = CancellationToken::new();
     let stop_guard = stop.clone().drop_guard();
     let (board, listeners, level) = <(Arc<Board>, Arc<Listeners>, Arc<Level>)>::default();
     let tasks = Arc::new(Tasks::new(line.clone(), stop.clone()));
+    let (answers, courier) = Answers::new(line.server.clone());
+    let desk = Arc::new(Desk::new(line.server.clone(), settings.waits, answers));
     let (notices_tx, notices) = mpsc::channel(NOTICES);
     let pump = Pump {
         line: line.clone(),
         board: board.clone(),
         listeners: listeners.clone(),
         level: level.clone(),
-        requests: settings.requests.clone(),
         tasks: tasks.clone(),
+        desk: desk.clone(),
         stop: stop.clone(),
     };
     // From here on: a server may ping in the middle of the handshake.
     tokio::spawn(pump.run(unasked));
+    tokio::spawn(courier.run(line.clone(), stop.clone()));
     let said = board.clone();
     tokio::spawn(async move { said.run(notices_tx).await });
 
@@ -113,10 +163,11 @@ pub async fn connect(
         Era::Legacy => {
             let (watchers, on) = (listeners.clone(), line.clone());
             tokio::spawn(async move { watchers.run(on, stop).await });
-            Arc::new(Legacy { line, facts: facts.clone(), level, listeners, tasks, _stop: stop_guard })
+            let session = Session { line, level, desk: desk.clone(), waits: settings.waits };
+            Arc::new(Legacy { session, facts: facts.clone(), listeners, tasks, _stop: stop_guard })
         }
     };
-    Ok(Connected { upstream, facts, notices })
+    Ok((Connected { upstream, facts, notices }, desk))
 }
 
 /// An error of the handshake as the owner of the connection sees it: nothing was executed, whatever was sent.
@@ -142,11 +193,7 @@ impl Handshake<'_> {
         let facts = match (self.choice, known) {
             (EraChoice::Legacy, _) => self.initialize().await?,
             (EraChoice::Modern, _) => self.discover().await?,
-            (EraChoice::Auto, Some(Era::Legacy)) => match self.initialize().await {
-                // What was known has proved wrong.
-                Err(error) if error.kind == ErrorKind::Server => self.probe().await?,
-                outcome => outcome?,
-            },
+            (EraChoice::Auto, Some(Era::Legacy)) => self.greet().await?,
             (EraChoice::Auto, Some(Era::Modern) | None) => self.probe().await?,
         };
         self.line.settle(facts.revision);
@@ -181,20 +228,47 @@ impl Handshake<'_> {
         if let Ok(discovery) = timeout(self.settings.timeouts.probe, &mut asked).await {
             return self.decide(discovery).await;
         }
+        self.both(pin!(self.initialize()), asked).await
+    }
+
+    /// The handshake first, because the server was legacy the last time. When it refuses or is silent, what was known may be wrong.
+    async fn greet(&self) -> Result<ServerFacts> {
         let mut initialized = pin!(self.initialize());
-        let mut late = None;
+        match timeout(self.settings.timeouts.probe, &mut initialized).await {
+            Ok(Err(error)) if disproves(&error) => self.probe().await,
+            Ok(outcome) => outcome,
+            Err(_) => {
+                let asked = pin!(self.line.wire.discover(self.discover_request()));
+                self.both(initialized, asked).await
+            }
+        }
+    }
+
+    /// Both questions are open. The handshake wins, because a server that takes it is in a session from then on; one that has
+    /// proved to be modern gets no more than another moment for it.
+    async fn both(
+        &self,
+        mut initialized: Pin<&mut (impl Future<Output = Result<ServerFacts>> + Send)>,
+        mut asked: Pin<&mut (impl Future<Output = Discovery> + Send)>,
+    ) -> Result<ServerFacts> {
+        let probe = self.settings.timeouts.probe;
+        let (mut late, mut until) = (None, None);
         let error = loop {
             tokio::select! {
                 outcome = &mut initialized => match outcome {
                     Ok(facts) => return Ok(facts),
                     Err(error) => break error,
                 },
-                discovery = &mut asked, if late.is_none() => late = Some(discovery),
+                discovery = &mut asked, if late.is_none() => {
+                    until = matches!(discovery, Discovery::Modern(_)).then(|| Instant::now() + probe);
+                    late = Some(discovery);
+                }
+                () = at(until) => break self.silent(&Method::Initialize, probe),
             }
         };
         let discovery = match late {
             Some(discovery) => discovery,
-            None => timeout(self.settings.timeouts.probe, asked).await.map_err(|_| error.clone())?,
+            None => timeout(probe, asked).await.map_err(|_| error.clone())?,
         };
         match discovery {
             Discovery::Modern(result) => self.modern_facts(&result),
@@ -252,7 +326,7 @@ impl Handshake<'_> {
         let within = self.settings.timeouts.handshake;
         let mut params = ObjectWriter::with_capacity(256);
         params.member("protocolVersion", string_literal(Revision::LATEST_LEGACY.as_str()).as_bytes());
-        params.member("capabilities", self.settings.requests.capabilities().as_bytes());
+        params.member("capabilities", CAPABILITIES.as_bytes());
         params.member("clientInfo", self.line.client_info.as_bytes());
         let request = WireRequest {
             id: self.line.next_id(),
@@ -289,6 +363,32 @@ impl Handshake<'_> {
     fn silent(&self, method: &Method, within: Duration) -> Error {
         let (server, ms) = (&self.line.server, within.as_millis());
         Error::new(ErrorKind::Unavailable, format!("server \"{server}\" did not answer {method} within {ms} ms"))
+    }
+}
+
+/// True when the server itself has refused the handshake, in whatever form: a modern one on HTTP answers with statuses 400, 404 or
+/// 405 and any body. Not being reached, load and time prove nothing.
+fn disproves(error: &Error) -> bool {
+    match error.kind {
+        ErrorKind::Server
+        | ErrorKind::BadServer
+        | ErrorKind::Malformed
+        | ErrorKind::InvalidRequest
+        | ErrorKind::MethodNotFound
+        | ErrorKind::InvalidParams
+        | ErrorKind::HeaderMismatch
+        | ErrorKind::UnsupportedVersion
+        | ErrorKind::MissingCapability
+        | ErrorKind::SessionGone
+        | ErrorKind::TooLarge => true,
+        ErrorKind::Unauthenticated
+        | ErrorKind::Denied
+        | ErrorKind::Overloaded
+        | ErrorKind::Unavailable
+        | ErrorKind::DeadlineExceeded
+        | ErrorKind::Cancelled
+        | ErrorKind::StreamLost
+        | ErrorKind::Internal => false,
     }
 }
 

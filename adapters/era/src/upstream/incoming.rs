@@ -8,7 +8,7 @@ use spanwire_model::{Error, ErrorKind, Event, Outcome};
 pub const COMPLETE_PREFIX: &[u8] = b"{\"resultType\":\"complete\",";
 
 /// The eight levels of RFC 5424 that MCP names, least severe first.
-const LEVELS: [&str; 8] = ["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"];
+pub(super) const LEVELS: [&str; 8] = ["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"];
 
 /// Completes the result of a legacy server. The added members stand in front; what came keeps its bytes.
 pub(super) fn complete(method: &Method, result: &Json) -> Outcome {
@@ -78,14 +78,13 @@ pub(super) fn without_subscription_id(object: Json) -> Json {
 pub(super) fn is_wanted(log: &Notification, wanted: Option<&str>) -> bool {
     let Some(wanted) = wanted else { return false };
     let level = log.params.as_ref().and_then(|params| params.get("level")?.read::<String>().ok());
-    let rank = |name: &str| LEVELS.iter().position(|level| *level == name);
     match (level.as_deref().and_then(rank), rank(wanted)) {
         (Some(level), Some(wanted)) => level >= wanted,
         _ => true,
     }
 }
 
-/// True when the text names one of the eight levels.
-pub(super) fn is_level(text: &str) -> bool {
-    LEVELS.contains(&text)
+/// Where a level stands among the eight, the least severe one first; `None` for any other text.
+pub(super) fn rank(name: &str) -> Option<usize> {
+    LEVELS.iter().position(|level| *level == name)
 }

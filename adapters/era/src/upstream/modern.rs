@@ -9,6 +9,7 @@ use spanwire_model::{ErrorKind, Event, Reply, ServerFacts, Upstream, UpstreamCal
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{
+    declared::Said,
     incoming::{progress, without_subscription_id},
     line::Line,
     notices::Board,
@@ -39,21 +40,31 @@ impl Upstream for Modern {
 
 /// The caller's progress token, if it gave one.
 pub(super) fn caller_token(params: &Json) -> Option<Json> {
-    params.get("_meta")?.get(meta::PROGRESS_TOKEN).filter(|token| token.as_str() != "null")
+    token_in(params.get("_meta").as_ref())
+}
+
+fn token_in(meta_in: Option<&Json>) -> Option<Json> {
+    meta_in?.get(meta::PROGRESS_TOKEN).filter(|token| token.as_str() != "null")
 }
 
 fn send(line: &Arc<Line>, call: UpstreamCall) -> Reply {
     let line = line.clone();
     Reply::new(async_stream::stream! {
-        let token = caller_token(&call.params);
+        let said = Said::of(&call.params);
+        if let Some(error) = said.error_answer() {
+            yield Event::Done(Err(error));
+            return;
+        }
+        let token = token_in(said.meta.as_ref());
         let id = line.next_id();
         let out = Outgoing {
             params: &call.params,
             progress_token: token.is_some().then_some(id),
             trace: call.trace.as_ref(),
         };
-        let params = out.modern(line.revision(), &line.client_info);
+        let params = out.modern_over(said.meta.clone(), line.revision(), &line.client_info);
         let listen = call.method == Method::Listen;
+        let takes_input = call.method.takes_input();
         let mut events = line.send(id, call.method, params, call.trace);
         while let Some(event) = events.next().await {
             match event {
@@ -67,6 +78,7 @@ fn send(line: &Arc<Line>, call: UpstreamCall) -> Reply {
                     yield Event::Notification(Notification { params, ..notification });
                 }
                 Event::Done(outcome) if listen => yield Event::Done(outcome.map(without_subscription_id)),
+                Event::Done(Ok(result)) if takes_input => yield Event::Done(said.declared(&line.server, result)),
                 Event::Notification(_) | Event::Done(_) => yield event,
             }
         }

@@ -2,17 +2,12 @@
 
 use std::sync::Arc;
 
-use spanwire_mcp::{Method, Notification, Request, Response};
-use tokio::sync::{Semaphore, mpsc};
+use spanwire_mcp::{Era, Method, Notification, Request};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    legacy::Level,
-    line::Line,
-    listeners::Listeners,
-    notices::Board,
-    requests::{MAX_REQUESTS, ServerRequests},
-    tasks::Tasks,
+    desk::Desk, interactive::at, level::Level, line::Line, listeners::Listeners, notices::Board, tasks::Tasks,
     wire::Unasked,
 };
 
@@ -25,29 +20,37 @@ pub(super) struct Pump {
     pub board: Arc<Board>,
     pub listeners: Arc<Listeners>,
     pub level: Arc<Level>,
-    pub requests: Arc<dyn ServerRequests>,
     pub tasks: Arc<Tasks>,
+    pub desk: Arc<Desk>,
     pub stop: CancellationToken,
 }
 
 impl Pump {
     /// Runs until the connection is gone or stopped.
     pub(super) async fn run(self, mut unasked: mpsc::Receiver<Unasked>) {
-        let room = Arc::new(Semaphore::new(MAX_REQUESTS));
+        // Only this task adds to what is due.
+        let mut due = None;
         let reason = loop {
             let item = tokio::select! {
                 item = unasked.recv() => item,
                 () = self.stop.cancelled() => break None,
+                () = at(due) => {
+                    self.desk.overdue();
+                    due = self.desk.due();
+                    continue;
+                }
             };
             match item {
                 Some(Unasked::Notification(notification)) => self.notification(&notification),
                 Some(Unasked::Request { request, call }) => {
                     if let Some(request) = self.tasks.request(request, call) {
-                        self.request(request, &room);
+                        self.request(request, call);
+                        due = self.desk.due();
                     }
                 }
                 Some(Unasked::SessionRenewed) => {
                     self.level.forget();
+                    self.desk.forgotten();
                     self.listeners.forgotten();
                     self.tasks.forgotten();
                     self.board.all_changed();
@@ -58,6 +61,7 @@ impl Pump {
         };
         let reason = reason.unwrap_or_else(|| format!("server \"{}\" was stopped", self.line.server).into());
         self.listeners.close(&reason);
+        self.desk.close(&reason);
         self.board.closed(reason);
         self.stop.cancel();
     }
@@ -72,39 +76,24 @@ impl Pump {
             | Method::LegacyTaskStatus => self.listeners.fan_out(notification),
             Method::Cancelled => {
                 let id = notification.params.as_ref().and_then(|params| params.get("requestId")?.read().ok());
-                let _ = id.is_some_and(|id| self.tasks.withdrawn(&id));
+                if !id.is_some_and(|id| self.tasks.withdrawn(&id)) {
+                    self.desk.withdraw(notification);
+                }
             }
             Method::LogMessage => log(&self.line.server, notification),
+            Method::ElicitationComplete => self.desk.completed(notification),
             method => tracing::debug!(server = %self.line.server, %method, "notification that belongs to no call"),
         }
     }
 
-    fn request(&self, request: Request, room: &Arc<Semaphore>) {
-        let revision = self.line.revision();
-        if revision.era() == spanwire_mcp::Era::Modern {
+    fn request(&self, request: Request, call: Option<i64>) {
+        match self.line.revision().era() {
             // 2026-07-28, basic/transports/stdio: a client must not write responses.
-            tracing::warn!(server = %self.line.server, method = %request.method, "a modern server sent a request");
-            return;
-        }
-        let Ok(permit) = room.clone().try_acquire_owned() else {
-            tracing::warn!(server = %self.line.server, method = %request.method, "too many requests of the server wait");
-            return;
-        };
-        let (line, requests, stop) = (self.line.clone(), self.requests.clone(), self.stop.clone());
-        tokio::spawn(async move {
-            let _permit = permit;
-            let id = request.id.clone();
-            let answered = async {
-                let outcome = requests.answer(request).await;
-                line.wire.respond(revision, Response { id: Some(id), outcome }).await
-            };
-            tokio::select! {
-                sent = answered => if let Err(error) = sent {
-                    tracing::debug!(server = %line.server, %error, "an answer could not be sent");
-                },
-                () = stop.cancelled() => {}
+            Era::Modern => {
+                tracing::warn!(server = %self.line.server, method = %request.method, "a modern server sent a request");
             }
-        });
+            Era::Legacy => self.desk.asked(request, call),
+        }
     }
 }
 

@@ -3,8 +3,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod behaviour;
+mod crosstalk;
 mod forms;
 mod handshake;
+mod input;
+mod level;
 
 use std::{
     sync::{Arc, Mutex},
@@ -37,6 +40,10 @@ struct Server {
     /// What was sent: the method with the params, `-method` when it was cancelled.
     log: watch::Sender<Vec<String>>,
     unasked: Mutex<Option<mpsc::Sender<Unasked>>>,
+    /// The requests that came: our id, and the params.
+    sent: watch::Sender<Vec<(i64, String)>>,
+    waits: Mutex<Waits>,
+    desk: Mutex<Option<Arc<desk::Desk>>>,
 }
 
 struct Fake {
@@ -51,6 +58,9 @@ impl Server {
             script: Box::new(script),
             log: watch::Sender::default(),
             unasked: Mutex::default(),
+            sent: watch::Sender::default(),
+            waits: Mutex::default(),
+            desk: Mutex::default(),
         })
     }
 
@@ -68,8 +78,32 @@ impl Server {
         *self.unasked.lock().unwrap() = Some(unasked);
         let mut settings = Settings::new(json(r#"{"name":"us","version":"1"}"#));
         settings.timeouts = Timeouts { probe: Duration::from_millis(30), handshake: Duration::from_millis(200) };
+        settings.waits = *self.waits.lock().unwrap();
         let wire = Arc::new(Fake { server: self.clone(), silence_is_legacy });
-        connect(&"fake".parse().unwrap(), wire, unasked_rx, choice, known, &settings).await
+        let opened = connect::open(&"fake".parse().unwrap(), wire, unasked_rx, choice, known, &settings).await;
+        opened.map(|(connected, desk)| {
+            *self.desk.lock().unwrap() = Some(desk);
+            connected
+        })
+    }
+
+    /// Our id of the latest request whose params contain the text.
+    async fn id_of(&self, part: &str) -> i64 {
+        self.id_of_next(part, 0).await
+    }
+
+    /// The same, of those that came after so many.
+    async fn id_of_next(&self, part: &str, after: usize) -> i64 {
+        let find = |sent: &[(i64, String)]| {
+            sent.get(after..)?.iter().rev().find(|(_, params)| params.contains(part)).map(|(id, _)| *id)
+        };
+        let mut sent = self.sent.subscribe();
+        let found = tokio::time::timeout(LONG, sent.wait_for(|sent| find(sent).is_some())).await;
+        find(&found.unwrap_or_else(|_| panic!("never sent {part}")).unwrap()).unwrap()
+    }
+
+    fn sent(&self) -> usize {
+        self.sent.borrow().len()
     }
 
     fn note(&self, line: String) {
@@ -100,12 +134,12 @@ impl Server {
     }
 }
 
-struct Cancelled(Arc<Server>, Inbox, Method);
+struct Cancelled(Arc<Server>, Inbox, Method, i64);
 
 impl Drop for Cancelled {
     fn drop(&mut self) {
         if !self.1.is_done() {
-            self.0.note(format!("-{}", self.2));
+            self.0.note(format!("-{} {}", self.2, self.3));
         }
     }
 }
@@ -122,8 +156,9 @@ impl Wire for Fake {
                     return;
                 }
             };
-            let mut open = Cancelled(server.clone(), inbox, request.method.clone());
+            let mut open = Cancelled(server.clone(), inbox, request.method.clone(), request.id);
             server.note(format!("{} {}", request.method, request.params.as_str()));
+            server.sent.send_modify(|sent| sent.push((request.id, request.params.as_str().to_owned())));
             if let Some(outcome) = (server.script)(&request) {
                 server.calls.finish(request.id, outcome);
             }

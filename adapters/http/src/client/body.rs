@@ -6,6 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
@@ -14,7 +15,7 @@ use http::{StatusCode, header};
 use reqwest::Response;
 use spanwire_mcp::{ErrorObject, Limits, Message, Method, Parsed};
 use spanwire_model::{Error, ErrorKind, Result};
-use sse_stream::SseStream;
+use sse_stream::{Sse, SseStream};
 
 /// What is read of a body that is no message, in bytes.
 const MAX_REFUSAL_BYTES: usize = 16 * 1024;
@@ -33,19 +34,23 @@ pub(super) struct About {
 }
 
 /// One thing in an event stream.
+#[derive(Default)]
 pub(super) struct StreamItem {
     /// The event's id, for resumption.
     pub id: Option<String>,
+    /// How long to wait before the stream is opened again, when the server says so.
+    pub retry: Option<Duration>,
     /// The message in it; events without one only set the id.
     pub message: Option<Result<Message>>,
 }
 
 impl About {
-    fn error(&self, kind: ErrorKind, what: &str) -> Error {
+    /// An error about the server and the method.
+    pub(super) fn error(&self, kind: ErrorKind, what: &str) -> Error {
         Error::new(kind, format!("server \"{}\" {what} during {}", self.server, self.method))
     }
 
-    fn limits(&self) -> Limits {
+    pub(super) fn limits(&self) -> Limits {
         Limits { max_bytes: self.max_bytes, ..Limits::default() }
     }
 
@@ -86,9 +91,8 @@ fn chain(error: &reqwest::Error) -> String {
 
 /// The messages of a successful response; anything but JSON and events is an error.
 pub(super) fn messages(response: Response, about: About) -> Messages {
-    let kind = response.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let kind = kind.unwrap_or_default().to_ascii_lowercase();
-    if kind.starts_with("text/event-stream") {
+    let kind = content_type(&response);
+    if is_events(&response) {
         return events(response, about).filter_map(|item| std::future::ready(item.message)).boxed();
     }
     Box::pin(async_stream::stream! {
@@ -113,6 +117,16 @@ pub(super) fn messages(response: Response, about: About) -> Messages {
     })
 }
 
+/// True for a response that is an event stream.
+pub(super) fn is_events(response: &Response) -> bool {
+    response.status().is_success() && content_type(response).starts_with("text/event-stream")
+}
+
+fn content_type(response: &Response) -> String {
+    let kind = response.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    kind.unwrap_or_default().to_ascii_lowercase()
+}
+
 fn parse(body: &Bytes, about: &About) -> Vec<Result<Message>> {
     let bad = |error: &dyn std::fmt::Display| {
         about.error(ErrorKind::BadServer, &format!("sent \"{}\", which is {error},", told(body)))
@@ -126,8 +140,31 @@ fn parse(body: &Bytes, about: &About) -> Vec<Result<Message>> {
     }
 }
 
-/// The events of a stream. A single event above the bound ends it.
+/// The events of a stream with the messages in them.
 pub(super) fn events(response: Response, about: About) -> impl Stream<Item = StreamItem> + Send {
+    async_stream::stream! {
+        let mut events = std::pin::pin!(raw_events(response, about.clone()));
+        while let Some(event) = events.next().await {
+            let event = match event {
+                Ok(event) => event,
+                Err(error) => {
+                    yield StreamItem { message: Some(Err(error)), ..StreamItem::default() };
+                    return;
+                }
+            };
+            let is_message = event.event.as_deref().is_none_or(|name| name == "message");
+            let data = event.data.filter(|data| is_message && !data.is_empty());
+            let mut parsed = data.map(|data| parse(&data.into(), &about)).unwrap_or_default().into_iter();
+            yield StreamItem { id: event.id, retry: event.retry.map(Duration::from_millis), message: parsed.next() };
+            for message in parsed {
+                yield StreamItem { message: Some(message), ..StreamItem::default() };
+            }
+        }
+    }
+}
+
+/// The events of a stream, of whatever name. A single event above the bound ends it, and so does an error.
+pub(super) fn raw_events(response: Response, about: About) -> impl Stream<Item = Result<Sse>> + Send {
     async_stream::stream! {
         let unread = Arc::new(AtomicUsize::new(0));
         let (counter, max_bytes) = (unread.clone(), about.max_bytes);
@@ -140,19 +177,11 @@ pub(super) fn events(response: Response, about: About) -> impl Stream<Item = Str
         let mut events = std::pin::pin!(SseStream::from_bytes_stream(chunks));
         while let Some(event) = events.next().await {
             unread.store(0, Ordering::Relaxed);
-            let event = match event {
-                Ok(event) => event,
-                Err(error) => {
-                    yield StreamItem { id: None, message: Some(Err(broken_events(error, &about))) };
-                    return;
-                }
-            };
-            let is_message = event.event.as_deref().is_none_or(|name| name == "message");
-            let data = event.data.filter(|data| is_message && !data.is_empty());
-            let mut parsed = data.map(|data| parse(&data.into(), &about)).unwrap_or_default().into_iter();
-            yield StreamItem { id: event.id, message: parsed.next() };
-            for message in parsed {
-                yield StreamItem { id: None, message: Some(message) };
+            let event = event.map_err(|error| broken_events(error, &about));
+            let last = event.is_err();
+            yield event;
+            if last {
+                return;
             }
         }
     }
@@ -204,6 +233,11 @@ async fn read(response: Response, max_bytes: usize) -> Result<Bytes, Broken> {
     }
     let body = body.map_or(first, BytesMut::freeze);
     if body.len() > max_bytes { Err(Broken::TooLarge) } else { Ok(body) }
+}
+
+/// Reads a body that says nothing, so that its connection can be used again.
+pub(super) async fn skip(response: Response) {
+    let _ = read(response, MAX_REFUSAL_BYTES).await;
 }
 
 /// What a response that is no result says: as an error of ours, and the JSON-RPC error in its body, if there is one.

@@ -1,5 +1,7 @@
 //! One call: its POST, and what comes back on its own stream or on the session's.
 
+use std::sync::{Arc, atomic::Ordering};
+
 use futures::StreamExt;
 use http::StatusCode;
 use spanwire_era::upstream::{Inbox, Unasked, WireRequest};
@@ -8,12 +10,13 @@ use spanwire_model::{Error, ErrorKind, Event, Outcome, Result};
 
 use super::{
     body::{self, About, Messages},
+    resume,
     wire::Inner,
 };
 
 impl Inner {
     /// Posts a request and opens its reply. A lost session is renewed once.
-    pub(super) async fn open(&self, request: &WireRequest) -> Result<Messages> {
+    pub(super) async fn open(self: &Arc<Self>, request: &WireRequest) -> Result<Messages> {
         let about = self.about(&request.method);
         let (mut renewed, mut relisted) = (false, false);
         loop {
@@ -44,10 +47,17 @@ impl Inner {
                 renewed = true;
                 continue;
             }
+            if resume::is_possible(request, &response) {
+                return Ok(resume::messages(self.clone(), response, about));
+            }
             if response.status().is_success() {
                 return Ok(body::messages(response, about));
             }
+            let status = response.status();
             let (error, object) = body::refusal(response, &about).await;
+            if request.method == Method::Initialize && lacks_transport(status) {
+                self.refused_greeting.store(true, Ordering::Relaxed);
+            }
             let mismatch = object.is_some_and(|object| object.code == codes::HEADER_MISMATCH);
             if mismatch && !relisted && self.relist(request).await {
                 // Nothing was executed.
@@ -139,6 +149,12 @@ impl Inner {
     pub(super) async fn asked(&self, request: Request, call: Option<i64>) {
         let _ = self.unasked.send(Unasked::Request { request, call }).await;
     }
+}
+
+/// True for a status with which a server refuses a POST that has only the transport of 2024-11-05 (2025-11-25,
+/// basic/transports, "Backwards Compatibility").
+fn lacks_transport(status: StatusCode) -> bool {
+    matches!(status, StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED)
 }
 
 /// The outcome, when the response is to this request. An error without an id can only be about it.

@@ -8,7 +8,7 @@ use spanwire_mcp::{Message, Method};
 
 use super::{
     body::{self, About},
-    headers,
+    headers, resume,
     wire::Inner,
 };
 
@@ -27,19 +27,27 @@ enum End {
     Failed,
 }
 
+/// Where a stream stands.
+#[derive(Default)]
+struct Position {
+    last_event: Option<String>,
+    /// How long the server wants to be left alone before the stream is opened again.
+    retry: Option<Duration>,
+}
+
 /// Keeps the stream open until the connection is stopped.
 pub(super) async fn listen(inner: Arc<Inner>) {
     let stop = inner.stop.clone();
     let mut pause = REOPEN_FIRST;
-    let mut last_event = None;
+    let mut position = Position::default();
     loop {
         let end = tokio::select! {
-            end = once(&inner, &mut last_event) => end,
+            end = once(&inner, &mut position) => end,
             () = stop.cancelled() => return,
         };
         pause = match end {
             End::NotOffered => return,
-            End::Ended => REOPEN_FIRST,
+            End::Ended => resume::pause(position.retry, REOPEN_FIRST),
             End::Failed => (pause * 2).min(REOPEN_LONGEST),
         };
         tokio::select! {
@@ -49,10 +57,10 @@ pub(super) async fn listen(inner: Arc<Inner>) {
     }
 }
 
-async fn once(inner: &Arc<Inner>, last_event: &mut Option<String>) -> End {
+async fn once(inner: &Arc<Inner>, position: &mut Position) -> End {
     let session = inner.session.now();
     let mut all = headers::of_session(&inner.endpoint.headers, session.revision, session.id.as_ref());
-    if let Some(Ok(id)) = last_event.as_deref().map(http::HeaderValue::from_str) {
+    if let Some(Ok(id)) = position.last_event.as_deref().map(http::HeaderValue::from_str) {
         all.insert("last-event-id", id);
     }
     let sent = inner.endpoint.client.get(inner.endpoint.url.clone()).headers(all).send().await;
@@ -62,7 +70,7 @@ async fn once(inner: &Arc<Inner>, last_event: &mut Option<String>) -> End {
     };
     match response.status() {
         StatusCode::NOT_FOUND if session.id.is_some() => {
-            *last_event = None;
+            position.last_event = None;
             return match inner.renew(session.generation).await {
                 Ok(()) => End::Ended,
                 Err(_) => End::Failed,
@@ -80,8 +88,9 @@ async fn once(inner: &Arc<Inner>, last_event: &mut Option<String>) -> End {
     let mut events = std::pin::pin!(body::events(response, about));
     while let Some(item) = events.next().await {
         if item.id.is_some() {
-            *last_event = item.id;
+            position.last_event = item.id;
         }
+        position.retry = item.retry.or(position.retry);
         match item.message {
             Some(Ok(message)) => deliver(inner, message).await,
             Some(Err(error)) => tracing::debug!(server = %inner.server, %error, "bad message on the stream of notices"),

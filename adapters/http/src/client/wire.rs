@@ -1,6 +1,9 @@
 //! One server over HTTP: a POST per message, and its reply as a stream of events.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -15,7 +18,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::{
     Config, Endpoint,
     body::{self, About},
-    cancel::CancelOnDrop,
+    cancel::{CancelOnDrop, Tell},
     headers, notices,
     params::ParamHeaders,
     session::Session,
@@ -42,6 +45,8 @@ pub(super) struct Inner {
     pub params: ParamHeaders,
     pub stop: CancellationToken,
     pub unasked: mpsc::Sender<Unasked>,
+    /// The server knows no `initialize` here: it may have the transport of 2024-11-05 only.
+    pub refused_greeting: AtomicBool,
 }
 
 impl HttpWire {
@@ -61,8 +66,16 @@ impl HttpWire {
             params: ParamHeaders::default(),
             stop: stop.clone(),
             unasked,
+            refused_greeting: AtomicBool::new(false),
         });
         (Arc::new(Self { inner, _stop_on_drop: stop.drop_guard() }), unasked_rx)
+    }
+}
+
+impl HttpWire {
+    /// True when `initialize` was refused in the way of a server that does not have this transport.
+    pub(super) fn was_refused(&self) -> bool {
+        self.inner.refused_greeting.load(Ordering::Relaxed)
     }
 }
 
@@ -186,6 +199,16 @@ fn unproved(error: Error, status: StatusCode, server: &ServerId) -> Error {
     }
     let text = format!("server \"{server}\" answered with HTTP status {}: {}", status.as_u16(), error.public);
     Error::new(ErrorKind::BadServer, text)
+}
+
+impl Tell for Inner {
+    fn server(&self) -> &ServerId {
+        &self.server
+    }
+
+    async fn tell(&self, revision: Revision, body: Bytes, method: &Method) -> Result<()> {
+        self.post_control(revision, body, method).await
+    }
 }
 
 impl Inner {

@@ -56,6 +56,8 @@ pub(crate) fn choose(
         (EraChoice::Modern, Some(request)) => Err(no_handshake(request)),
         // Whatever is missing for a modern request is told as such.
         (EraChoice::Modern, None) => Ok(Opening::Modern),
+        // Modern metadata says that the handshake is not meant: its method does not exist there.
+        (EraChoice::Auto, Some(_)) if declares_version(message) => Ok(Opening::Modern),
         (EraChoice::Auto | EraChoice::Legacy, Some(_)) => Ok(Opening::Initialize),
         (EraChoice::Auto, None) => either(headers, message, session),
         (EraChoice::Legacy, None) => match session {

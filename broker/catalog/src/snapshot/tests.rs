@@ -230,6 +230,54 @@ fn pages_follow_our_own_cursors() {
     for bad in ["", "x", "MSBhIDEgMg", "%%"] {
         assert!(section.page(Some(bad), 2, |_| true).is_err(), "{bad}");
     }
+    // A cursor of one list is none of another, nor of the same list in another view.
+    let cursor = section.page(None, 2, |_| true).unwrap().next_cursor.unwrap();
+    let takes =
+        |view: Option<&str>, kind| snapshot.view(view).unwrap().section(kind).page(Some(&cursor), 2, |_| true).is_ok();
+    assert!(takes(None, ListKind::Tools));
+    assert!(!takes(None, ListKind::Resources) && !takes(None, ListKind::Prompts) && !takes(Some("a"), ListKind::Tools));
+}
+
+#[test]
+fn whatever_an_entry_holds_survives() {
+    let icons = r#""icons":[{"src":"data:image/png;base64,AA==","sizes":["48x48","any"],"theme":"dark","x":1}]"#;
+    let rest = format!(
+        r#""title":"T \u00e9 é","description":"d\n",{icons},"_meta":{{"com.example/a":{{"b":[1,  2]}},"progress":1e3}},"unknown":{{"deep":[{{"k":null}}]}}"#
+    );
+    let schema = r##"{"$schema":"https://json-schema.org/draft/2020-12/schema","$id":"urn:x","type":"object","$defs":{"user":{"$anchor":"u","type":"string"}},
+        "properties":{"id":{"$ref":"#/$defs/user"},"by":{"$ref":"#u"},"far":{"$ref":"https://example.com/schema.json"}},
+        "allOf":[{"if":{"required":["id"]},"then":{"not":{"required":["far"]}}}],"unevaluatedProperties":false,"required":["id"]}"##;
+    let hints = r#""annotations":{"readOnlyHint":true,"destructiveHint":false,"idempotentHint":true,"openWorldHint":false,"title":"a","own":0.10}"#;
+    let audience = r#""annotations":{"audience":["user"],"priority":0.90,"lastModified":"2025-01-12T15:00:58Z"}"#;
+    let tool = format!(
+        r#"{{{rest},"name":"NAME","inputSchema":{schema},"outputSchema":{schema},"execution":{{"taskSupport":"optional"}},{hints}}}"#
+    );
+    let prompt = format!(
+        r#"{{"name":"NAME",{rest},"arguments":[{{"name":"a","title":"A","description":"","required":true,"x":[]}}]}}"#
+    );
+    let resource = format!(r#"{{"uri":"NAME","name":"n","mimeType":"a/b;c=d","size":12345678901,{audience},{rest}}}"#);
+    let template = format!(r#"{{"uriTemplate":"NAME","name":"n","mimeType":"a/b",{audience},{rest}}}"#);
+    let entry =
+        |own: &str, text: &str| ListingEntry { name: own.into(), json: Json::from_trusted(text.replace("NAME", own)) };
+    let listing = Listing {
+        tools: vec![entry("t", &tool)],
+        prompts: vec![entry("p", &prompt)],
+        resources: vec![entry("x:1", &resource)],
+        templates: vec![entry("x:{id}", &template)],
+        ..Listing::default()
+    };
+    let server = ServerEntry { listing: Arc::new(listing), ..(*server("a", "here", ServerState::Ready, &[])).clone() };
+    let snapshot = Snapshot::build(&inventory(vec![Arc::new(server)]), &Config::default());
+    for (kind, text, own, exposed) in [
+        (ListKind::Tools, &tool, "t", "a__t"),
+        (ListKind::Prompts, &prompt, "p", "a__p"),
+        (ListKind::Resources, &resource, "x:1", "a+x:1"),
+        (ListKind::Templates, &template, "x:{id}", "a+x:{id}"),
+    ] {
+        let listed = |view| snapshot.view(view).unwrap().section(kind).entries()[0].json.as_str().to_owned();
+        assert_eq!(listed(None), text.replace("NAME", exposed));
+        assert_eq!(listed(Some("a")), text.replace("NAME", own));
+    }
 }
 
 #[test]

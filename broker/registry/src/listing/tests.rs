@@ -25,7 +25,7 @@ impl Upstream for Scripted {
     async fn close(&self) {}
 }
 
-async fn read(script: impl FnMut(Option<String>) -> Option<Outcome> + Send + 'static) -> (Vec<String>, String) {
+async fn read_list(script: impl FnMut(Option<String>) -> Option<Outcome> + Send + 'static) -> ReadList {
     let upstream: Arc<dyn Upstream> = Arc::new(Scripted(Mutex::new(Box::new(script))));
     let facts = ServerFacts {
         revision: Revision::CANONICAL,
@@ -35,7 +35,11 @@ async fn read(script: impl FnMut(Option<String>) -> Option<Outcome> + Send + 'st
     };
     let timeout = Duration::from_millis(200);
     let limits = ListLimits { timeout, max_entries: 5, max_entry_bytes: 500, ..ListLimits::default() };
-    let list = read_one(&"s".parse().unwrap(), &upstream, &facts, ListKind::Tools, &limits).await;
+    read_one(&"s".parse().unwrap(), &upstream, &facts, ListKind::Tools, &limits).await
+}
+
+async fn read(script: impl FnMut(Option<String>) -> Option<Outcome> + Send + 'static) -> (Vec<String>, String) {
+    let list = read_list(script).await;
     let names = list.entries.iter().map(|entry| entry.name.to_string()).collect();
     (names, list.complaints.text().unwrap_or_default().to_string())
 }
@@ -98,6 +102,8 @@ async fn bad_entries_cost_only_themselves() {
         (r#"{"name":"n"}"#.into(), "schema"),
         (r#"{"name":"n","inputSchema":{"type":"array"}}"#.into(), "schema"),
         (r#"{"name":"n","description":5,"inputSchema":{"type":"object"}}"#.into(), "schema"),
+        (r#"{"name":"n","icons":{},"inputSchema":{"type":"object"}}"#.into(), "schema"),
+        (r#"{"name":"n","execution":1,"inputSchema":{"type":"object"}}"#.into(), "schema"),
         (
             format!(r#"{{"name":"n","description":"{}","inputSchema":{{"type":"object"}}}}"#, "d".repeat(600)),
             "bytes, the limit",
@@ -115,4 +121,32 @@ async fn bad_entries_cost_only_themselves() {
 async fn a_result_without_the_array_is_a_complaint() {
     let (names, complaints) = read(|_| Some(Ok(Json::from_trusted(r#"{"tools":{}}"#)))).await;
     assert!(names.is_empty() && complaints.contains("no array"), "{complaints}");
+}
+
+/// A schema of any dialect with references to anywhere passes as it is: nothing here follows them (2026-07-28, basic/index,
+/// "$ref Resolution").
+#[tokio::test]
+async fn schemas_pass_untouched() {
+    let tool = r##"{"name":"n", "inputSchema":{"$schema":"http://json-schema.org/draft-07/schema#","type":"object","properties":{"a":{"$ref":"#/$defs/x"},"b":{"$ref":"http://169.254.169.254/x"}},"$defs":{"x":{"$anchor":"x"}}},"outputSchema":{"type":"array"},"icons":[],"execution":{}}"##;
+    let list = read_list(move |_| page(&[tool.to_owned()], None)).await;
+    assert_eq!(list.entries[0].json.as_str(), tool);
+    assert_eq!(list.complaints.text(), None);
+}
+
+#[tokio::test]
+async fn the_smallest_hint_counts() {
+    let check = |pages: [&'static str; 2], expected: (u64, bool)| async move {
+        let list = read_list(move |cursor| {
+            let (hints, next) = if cursor.is_none() { (pages[0], r#","nextCursor":"2""#) } else { (pages[1], "") };
+            Some(Ok(Json::from_trusted(format!(r#"{{"tools":[]{hints}{next}}}"#))))
+        })
+        .await;
+        assert_eq!((list.ttl_ms, list.private), expected, "{pages:?}");
+    };
+    let public = r#","ttlMs":5000,"cacheScope":"public""#;
+    check([public, r#","ttlMs":70,"cacheScope":"public""#], (70, false)).await;
+    check([public, r#","ttlMs":5000,"cacheScope":"private""#], (5000, true)).await;
+    check([r#","ttlMs":5000"#, public], (5000, true)).await;
+    check([r#","ttlMs":-1,"cacheScope":"public""#, public], (0, false)).await;
+    check([r#","cacheScope":"public""#, public], (0, false)).await;
 }

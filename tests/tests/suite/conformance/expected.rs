@@ -177,14 +177,17 @@ fn needs_a_reason(cell: Option<Verdict>) -> bool {
 pub(super) fn check(title: &str, runs: &[(String, Results)]) -> Result<()> {
     let mut found = Table::of(title, runs);
     let path = file("expected.txt");
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("conformance");
+    fs::create_dir_all(&folder)?;
     // Tests of this module may run at once, and each owns one table of the file.
-    let lock = File::create(env::temp_dir().join("spanwire-conformance-expected.lock"))?;
+    let lock = File::create(folder.join("lock"))?;
     lock.lock()?;
     let mut tables = Table::parse(&fs::read_to_string(&path).unwrap_or_default())?;
     let at = tables.iter().position(|table| table.title == title);
     let old = at.map(|at| tables.remove(at)).unwrap_or_default();
     found.give_reasons(&old, runs);
-    let report = write_report(&found, runs)?;
+    let report = folder.join(format!("{}.txt", title.replace(' ', "-")));
+    fs::write(&report, report_of(&found, runs))?;
     if env::var_os("UPDATE_GOLDEN").is_some() {
         tables.push(found);
         tables.sort_by(|a, b| b.title.cmp(&a.title));
@@ -206,9 +209,7 @@ pub(super) fn check(title: &str, runs: &[(String, Results)]) -> Result<()> {
 }
 
 /// The table with every trouble below it.
-fn write_report(table: &Table, runs: &[(String, Results)]) -> Result<PathBuf> {
-    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("conformance");
-    fs::create_dir_all(&folder)?;
+fn report_of(table: &Table, runs: &[(String, Results)]) -> String {
     let mut text = String::new();
     table.write(&mut text);
     for (column, results) in runs {
@@ -216,9 +217,7 @@ fn write_report(table: &Table, runs: &[(String, Results)]) -> Result<PathBuf> {
             let _ = writeln!(text, "\n{scenario}, {column}: {}\n  {}", outcome.verdict, outcome.troubles.join("\n  "));
         }
     }
-    let path = folder.join(format!("{}.txt", table.title.replace(' ', "-")));
-    fs::write(&path, text)?;
-    Ok(path)
+    text
 }
 
 #[test]

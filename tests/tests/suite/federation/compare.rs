@@ -37,6 +37,9 @@ fn key(sdk: Sdk, server: &str) -> (String, &'static str) {
     (format!("{sdk:?}"), SERVERS.into_iter().find(|id| *id == server).unwrap())
 }
 
+/// What the clients can be asked. No roots: the filesystem server takes them in place of its own folders.
+const CAPABILITIES: [&str; 2] = ["--caps", "sampling,elicitation"];
+
 async fn ask_directly(deployment: &Deployment, sdks: &[Sdk]) -> Direct {
     let mut wanted: Vec<(Sdk, &str)> =
         sdks.iter().flat_map(|sdk| SERVERS.map(|server| (direct_sdk(*sdk, server), server))).collect();
@@ -47,7 +50,7 @@ async fn ask_directly(deployment: &Deployment, sdks: &[Sdk]) -> Direct {
     let runs = wanted.into_iter().map(async |(sdk, server)| {
         let _turn = if server == "memory" { Some(memory.lock().await) } else { None };
         let ops = Value::Array(operations(server, &deployment.files()));
-        let document = deployment.peers.run(sdk, &deployment.direct(server), &ops).await?;
+        let document = deployment.peers.run_with(sdk, &deployment.direct(server), &ops, &CAPABILITIES).await?;
         anyhow::Ok((key(sdk, server), document))
     });
     stream::iter(runs).buffer_unordered(CLIENTS).try_collect().await.unwrap()
@@ -72,7 +75,7 @@ impl Run<'_> {
             .collect();
         let node = &deployment.nodes[self.node];
         let url = node.mcp_url(self.server.unwrap_or_default());
-        let document = deployment.peers.run(self.sdk, &Via::Http(url), &json!(ops)).await.unwrap();
+        let document = deployment.peers.run_with(self.sdk, &Via::Http(url), &json!(ops), &CAPABILITIES).await.unwrap();
         let mut answers = document["results"].as_array().unwrap().iter();
         let mut found = Vec::new();
         for server in servers {

@@ -35,6 +35,10 @@ impl Comparison {
                 }
             }
         }
+        // Offered to clients that have roots: the broker speaks for all of its clients, these ones have none.
+        if let Some(tools) = outcome.pointer_mut("/ok/tools").and_then(Value::as_array_mut) {
+            tools.retain(|tool| tool["name"] != "get-roots-list");
+        }
         if self.crosses_eras && self.sdk == Sdk::TypeScriptModern {
             // The client drops a member of tools that 2026-07-28 no longer has.
             for tool in outcome.pointer_mut("/ok/tools").and_then(Value::as_array_mut).into_iter().flatten() {
@@ -64,6 +68,8 @@ impl Comparison {
         if let Some(capabilities) = object.get_mut("capabilities").and_then(Value::as_object_mut) {
             // An experiment of 2025-11-25 that 2026-07-28 dropped from the core.
             capabilities.remove("tasks");
+            // What the broker makes of it: the extension of the same name.
+            capabilities.remove("extensions");
             // The log level of a legacy session is kept by the broker, whatever the server can do.
             capabilities.remove("logging");
             // The broker finds changes by itself and announces them; legacy clients may subscribe to any resource.

@@ -69,10 +69,10 @@ async fn hostile_servers_are_shown_as_such_and_harm_nobody_else() {
 
     // What is left of them can be called, and no name is there twice.
     let mut tools = caller.tools().await.unwrap();
-    assert_eq!(tools.len(), 13 + 100 + 1 + 1 + 2);
+    assert_eq!(tools.len(), 17 + 100 + 1 + 1 + 2);
     tools.sort();
     tools.dedup();
-    assert_eq!(tools.len(), 13 + 100 + 1 + 1 + 2);
+    assert_eq!(tools.len(), 17 + 100 + 1 + 1 + 2);
     for tool in ["odd__fine", "huge__small", "endless__t99"] {
         let answer = caller.call(tool, json!({})).await.unwrap();
         let own = tool.split("__").nth(1).unwrap();

@@ -77,6 +77,8 @@ fn everything() -> Vec<Value> {
         call("get-annotated-message", json!({ "messageType": "error", "includeImage": true })),
         call("get-resource-links", json!({ "count": 3 })),
         with_progress(call("trigger-long-running-operation", json!({ "duration": 0.4, "steps": 4 }))),
+        call("trigger-sampling-request", json!({ "prompt": "hello", "maxTokens": 10 })),
+        call("trigger-elicitation-request", json!({})),
         prompt("simple-prompt", json!({})),
         prompt("args-prompt", json!({ "city": "Paris", "state": "TX" })),
         prompt("completable-prompt", json!({ "department": "Engineering", "name": "Alice" })),

@@ -39,7 +39,7 @@ async fn a_principal_sees_and_calls_only_its_own_tools_on_both_nodes() {
 async fn check(peers: &Peers, node: &Node) {
     let url = node.mcp_url("");
     let (boss, clerk) = (Caller::new(&url).with_token("boss-token"), Caller::new(&url).with_token("clerk-token"));
-    assert_eq!(boss.tools().await.unwrap().len(), 22);
+    assert_eq!(boss.tools().await.unwrap().len(), 26);
     assert_eq!(clerk.tools().await.unwrap(), ["everything__echo", "memory__read_graph"]);
 
     let answer = clerk.call("everything__echo", json!({ "message": "hi" })).await.unwrap();

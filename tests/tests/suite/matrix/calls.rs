@@ -6,7 +6,7 @@ use spanwire_mcp::{Revision, codes, meta};
 use spanwire_tests::scripted::{Way, blocks, note, structured};
 
 use super::{
-    cell::{Cell, Transport},
+    cell::{Cell, Nodes, Transport},
     compare::same,
     runner::{Feature, feature_of},
     world::{ID, World},
@@ -17,6 +17,7 @@ pub(super) const FEATURES: &[Feature] = &[
     feature_of!(content_of_all_kinds),
     feature_of!(structured_content),
     feature_of!(errors),
+    feature_of!(resource_not_found),
     feature_of!(prompts),
     feature_of!(resources),
     feature_of!(progress),
@@ -24,6 +25,7 @@ pub(super) const FEATURES: &[Feature] = &[
     feature_of!(ping),
     feature_of!(completion, |cell| cell.server.revision >= Revision::V2025_03_26),
     feature_of!(unknown_method),
+    feature_of!(params_of_an_unknown_method, |cell| cell.nodes == Nodes::Other),
     feature_of!(headers_of_requests, |cell| cell.server.transport == Transport::Http),
     feature_of!(param_headers),
     feature_of!(param_headers_are_checked, |cell| {
@@ -89,18 +91,17 @@ async fn errors(world: &World) -> Result<()> {
     let error =
         json!({ "code": -32007, "message": format!("not for {tag}"), "data": { "tag": tag, "why": [1, null] } });
     same("an error of the server", &json!({ "jsonrpc": "2.0", "id": response["id"], "error": error }), &response)?;
-    let response =
-        world.client.ask("resources/read", json!({ "uri": world.cell.exposed_uri(&format!("no://{tag}")) })).await?;
-    let code = if world.client.is_modern() || world.cell.server.is_modern() { codes::INVALID_PARAMS } else { -32002 };
-    let data = json!({ "uri": world.cell.exposed_uri(&format!("no://{tag}")) });
-    let error = json!({ "code": code, "message": "Resource not found", "data": data });
-    same(
-        "a resource that is not there",
-        &json!({ "jsonrpc": "2.0", "id": response["id"], "error": error }),
-        &response,
-    )?;
     let response = world.call("nothing", json!({})).await?;
     same("the code of an unknown tool", &codes::INVALID_PARAMS.into(), &response["error"]["code"])
+}
+
+/// The code of a resource that is not there is the one of the client's era.
+async fn resource_not_found(world: &World) -> Result<()> {
+    let uri = world.cell.exposed_uri(&format!("no://{}", world.tag));
+    let response = world.client.ask("resources/read", json!({ "uri": uri })).await?;
+    let code = if world.client.is_modern() { codes::INVALID_PARAMS } else { codes::LEGACY_RESOURCE_NOT_FOUND };
+    let error = json!({ "code": code, "message": "Resource not found", "data": { "uri": uri } });
+    same("the error", &json!({ "jsonrpc": "2.0", "id": response["id"], "error": error }), &response)
 }
 
 async fn prompts(world: &World) -> Result<()> {
@@ -186,8 +187,7 @@ async fn cancellation(world: &World) -> Result<()> {
         })
         .await?;
     // Nothing comes any more, and the client goes on.
-    let response = world.call("echo", json!({})).await?;
-    ensure!(response["result"]["isError"] == false, "{response}");
+    world.is_served().await?;
     let answered = world.client.got().into_iter().find(|got| got.message["id"] == id);
     ensure!(answered.is_none(), "a cancelled call was answered: {answered:?}");
     Ok(())
@@ -226,15 +226,27 @@ async fn completion(world: &World) -> Result<()> {
 
 /// A method that nobody knows passes in the view of one server, and is refused where it could go to several.
 async fn unknown_method(world: &World) -> Result<()> {
-    let params = json!({ "tag": world.tag, "name": "its own", "cursor": 7 });
-    let response = world.client.ask("x/echo", params.clone()).await?;
+    world.is_served().await?;
     if world.cell.view().is_empty() {
+        let response = world.client.ask("x/echo", json!({ "tag": world.tag })).await?;
         return same("the code", &codes::METHOD_NOT_FOUND.into(), &response["error"]["code"]);
     }
+    pass_unknown(world, json!({ "tag": world.tag, "more": [1] })).await
+}
+
+/// Whatever an unknown method has in its params is its own, also under names that other methods use.
+async fn params_of_an_unknown_method(world: &World) -> Result<()> {
+    pass_unknown(world, json!({ "tag": world.tag, "name": { "its": "own" }, "cursor": 7, "level": [], "uri": null }))
+        .await
+}
+
+async fn pass_unknown(world: &World, params: Value) -> Result<()> {
+    let response = world.client.ask("x/echo", params.clone()).await?;
     let heard = world.heard().await?;
-    let heard = heard.iter().find(|noted| noted.way == Way::In).map(|noted| noted.message["params"].clone());
+    let heard = heard.iter().rfind(|noted| noted.way == Way::In).map(|noted| noted.message["params"].clone());
     world.must_be("the result", &response, json!({ "echoed": heard }))?;
-    world.server_heard(&[world.request("x/echo", params, json!({}))]).await
+    let heard = world.heard_messages().await?.pop().unwrap_or_default();
+    same("the server heard", &world.request("x/echo", params, json!({})), &heard)
 }
 
 /// Every header of the protocol on a request to a server.

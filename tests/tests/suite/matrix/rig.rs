@@ -124,6 +124,17 @@ impl Rig {
             Nodes::Other => vec![urls[1].clone()],
             Nodes::Either => urls,
         };
+        self.open_at(cell, who, capabilities, urls).await
+    }
+
+    /// Opens a client of other endpoints than the cell's.
+    pub(super) async fn open_at(
+        &self,
+        cell: &Cell,
+        who: &'static str,
+        capabilities: Value,
+        urls: Vec<String>,
+    ) -> Result<Arc<Client>> {
         let declared = Declared { revision: cell.client.revision, capabilities, name: format!("client-of-{who}") };
         let token = format!("{who}-token");
         let client = match cell.client.transport {

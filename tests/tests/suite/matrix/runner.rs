@@ -69,6 +69,8 @@ pub(super) async fn run(features: &[Feature]) {
         }
     }
     let outcomes = running.join_all().await;
+    // Before a panic, which would show the logs of the nodes: what failed is said below.
+    drop(rig);
     println!("{}", table(&outcomes));
     let verdict = verdict(&outcomes);
     assert!(verdict.is_empty(), "{verdict}");
@@ -117,7 +119,9 @@ fn table(outcomes: &[Outcome]) -> String {
     }
     let columns = ["modern -> modern", "modern -> legacy", "legacy -> modern", "legacy -> legacy"];
     let mut text = format!("{:30}", "");
-    columns.iter().for_each(|column| drop(write!(text, "{column:22}")));
+    for column in columns {
+        let _ = write!(text, "{column:22}");
+    }
     for (feature, cells) in &mut rows {
         let _ = write!(text, "\n{feature:30}");
         for column in columns {

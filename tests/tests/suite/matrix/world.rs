@@ -94,6 +94,13 @@ impl World {
         self.client.call("tools/call", self.params(tool, arguments)).await
     }
 
+    /// Fails unless the server answers.
+    pub(super) async fn is_served(&self) -> Result<()> {
+        let response = self.call("echo", json!({})).await?;
+        ensure!(response["result"]["isError"] == false, "the server does not answer: {response}");
+        Ok(())
+    }
+
     /// Fails unless a response is this result, in the form of the client's revision.
     pub(super) fn must_be(&self, what: &str, response: &Value, result: Value) -> Result<()> {
         let result = self.result(result);

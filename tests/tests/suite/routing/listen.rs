@@ -55,6 +55,25 @@ async fn the_honoured_filter_comes_first() {
 }
 
 #[tokio::test]
+async fn tasks_are_listened_to_by_those_who_declare_them() {
+    let fs = Script::new("fs", &["echo"]);
+    let node = World::new().start("a", Setup { policy: only_tools("ci", &["*"]), ..Setup::of(&[&fs]) }).await;
+    node.ready("fs", "a").await;
+    let filter = r#""notifications":{"toolsListChanged":true,"taskIds":["nobodys"]}"#;
+    let undeclared = node.request("subscriptions/listen", format!("{{{filter}}}")).by("ci").outcome().await;
+    let error = undeclared.unwrap_err();
+    assert_eq!((error.kind, error.json_rpc_code()), (ErrorKind::MissingCapability, -32021));
+    let needed = r#"{"requiredCapabilities":{"extensions":{"io.modelcontextprotocol/tasks":{}}}}"#;
+    assert_eq!(error.data.unwrap().as_str(), needed);
+    let capabilities =
+        r#""io.modelcontextprotocol/clientCapabilities":{"extensions":{"io.modelcontextprotocol/tasks":{}}}"#;
+    let (_reply, first) = listen(&node, "ci", &format!(r#"{{{filter},"_meta":{{{capabilities}}}}}"#)).await;
+    // A task that is not the caller's is not honoured.
+    assert_eq!(first, r#"notifications/subscriptions/acknowledged {"notifications":{"toolsListChanged":true}}"#);
+    node.stop().await;
+}
+
+#[tokio::test]
 async fn only_a_change_of_what_is_visible_is_heard() {
     let fs = Script::new("fs", &["echo"]);
     let node = World::new()

@@ -208,7 +208,10 @@ impl Upstream for Line {
                 return lost_with(self.connection.gone.clone());
             }
             let entries = state.lists[kind as usize].join(",");
-            return Reply::ready(Ok(json(format!(r#"{{"{}":[{entries}],"ttlMs":1000}}"#, kind.member()))));
+            return Reply::ready(Ok(json(format!(
+                r#"{{"{}":[{entries}],"ttlMs":1000,"cacheScope":"public"}}"#,
+                kind.member()
+            ))));
         }
         self.script.seen.send_modify(|seen| seen.calls.push(call.clone()));
         let (mut guard, connection) = (Guard(self.script.clone(), false), self.connection.clone());

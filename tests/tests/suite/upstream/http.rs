@@ -1,7 +1,9 @@
 //! Servers over HTTP, good ones and bad ones.
 
 mod hostile;
+mod resume;
 mod scripted;
+mod sse2024;
 
 use std::{
     io::{BufRead, BufReader},
@@ -61,18 +63,19 @@ impl Peer {
         }
     }
 
-    fn everything() -> Option<Self> {
+    fn everything(transport: &str) -> Option<Self> {
         let file = peer("@modelcontextprotocol/server-everything/dist/index.js")?;
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let mut command = Command::new("node");
-        command.args([&file, "streamableHttp"]).env("PORT", free.to_string());
-        Some(Self::start(command, "listening on port", move |_| Some(free)))
+        command.args([&*file, transport]).env("PORT", free.to_string());
+        Some(Self::start(command, "on port", move |_| Some(free)))
     }
 
-    fn python() -> Option<Self> {
+    /// `app` is the method that makes the application: `streamable_http_app` or `sse_app`.
+    fn python(app: &str) -> Option<Self> {
         let python = peer("../venv/bin/python")?;
         let mut command = Command::new(python);
-        command.args(["-u", "-c", PYTHON]);
+        command.args(["-u", "-c", &PYTHON.replace("APP", app)]);
         Some(Self::start(command, "port=", |line| line.split("port=").nth(1)?.trim().parse().ok()))
     }
 }
@@ -100,12 +103,12 @@ async def steps(ctx: Context) -> str:
     return "done"
 listener = socket.socket(); listener.bind(("127.0.0.1", 0)); listener.listen()
 print(f"port={listener.getsockname()[1]}", flush=True)
-uvicorn.Server(uvicorn.Config(server.streamable_http_app(), log_level="warning")).run(sockets=[listener])
+uvicorn.Server(uvicorn.Config(server.APP(), log_level="warning")).run(sockets=[listener])
 "#;
 
 #[tokio::test]
 async fn the_everything_server_works_over_http() {
-    let Some(peer) = Peer::everything() else { return };
+    let Some(peer) = Peer::everything("streamableHttp") else { return };
     let connected = reach(&peer.url).await.unwrap();
     assert_eq!(connected.facts.era(), Era::Legacy);
     let echo = json!({"name": "echo", "arguments": {"message": "hi"}});
@@ -120,7 +123,7 @@ async fn the_everything_server_works_over_http() {
 
 #[tokio::test]
 async fn a_modern_python_server_works_over_http() {
-    let Some(peer) = Peer::python() else { return };
+    let Some(peer) = Peer::python("streamable_http_app") else { return };
     let connected = reach(&peer.url).await.unwrap();
     assert_eq!(connected.facts.era(), Era::Modern);
     let add = json!({"name": "add", "arguments": {"a": 2, "b": 3}});
@@ -134,7 +137,7 @@ async fn a_modern_python_server_works_over_http() {
 
 #[tokio::test]
 async fn a_modern_python_server_works_when_it_is_taken_for_a_legacy_one() {
-    let Some(peer) = Peer::python() else { return };
+    let Some(peer) = Peer::python("streamable_http_app") else { return };
     let legacy = ServerSpec { era: EraChoice::Legacy, ..endpoint(&peer.url) };
     let connected = within(HttpConnector::new(http_config()).connect(&legacy, None)).await.unwrap();
     assert_eq!(connected.facts.era(), Era::Legacy);

@@ -2,7 +2,7 @@
 
 use std::sync::Mutex as StdMutex;
 
-use spanwire_model::{Connected, Upstream};
+use spanwire_model::Connected;
 
 use super::*;
 use crate::{
@@ -275,7 +275,7 @@ async fn requests_that_belong_to_no_task_are_left_alone() {
     world.server.ask(3, Method::Ping, r#"{"_meta":{"io.modelcontextprotocol/related-task":{"taskId":"t"}}}"#).await;
     world.server.saw(r#"{"jsonrpc":"2.0","id":3,"result":{}}"#, 1).await;
     world.server.ask(4, Method::RootsList, "{}").await;
-    world.server.saw("\"id\":4,\"error\"", 1).await;
+    world.server.saw(r#"{"jsonrpc":"2.0","id":4,"result":{"roots":[]}}"#, 1).await;
 }
 
 #[tokio::test]

@@ -172,7 +172,7 @@ async fn requests_of_a_legacy_server_are_answered() {
     server.unasked().send(ask(1, Method::Ping)).await.unwrap();
     server.saw(r#"{"jsonrpc":"2.0","id":1,"result":{}}"#).await;
     server.unasked().send(ask(2, Method::SamplingCreateMessage)).await.unwrap();
-    server.saw(r#""id":2,"error":{"code":-32601"#).await;
+    server.saw(r#""id":2,"error":{"code":-32603"#).await;
 }
 
 #[tokio::test]

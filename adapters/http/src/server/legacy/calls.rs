@@ -5,7 +5,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use bytes::Bytes;
 use futures::StreamExt;
 use http::StatusCode;
-use spanwire_era::session::{self as era, Ending, Exchange, Retry, Step};
+use spanwire_era::session::{self as era, Dispatcher, Ending, Exchange, Retry, Step, TaskCall};
 use spanwire_mcp::{Json, Method, Params, Request, RequestId, Response, Revision};
 use spanwire_model::{
     Call, ClientFacts, Dispatch, EdgeTransport, Error, Event, Outcome, Principal, Reply, TraceContext,
@@ -28,6 +28,7 @@ use crate::server::{
 const FAREWELL_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What every call of one request has in common.
+#[derive(Clone)]
 pub(super) struct Origin {
     dispatch: Arc<dyn Dispatch>,
     principal: Principal,
@@ -86,6 +87,8 @@ struct Serving {
     running: Running,
     request: Request,
     method: Method,
+    /// What the request is about, when that is a task.
+    task: Option<TaskCall>,
     exchange: Exchange,
     input_timeout: Duration,
 }
@@ -98,11 +101,15 @@ pub(super) async fn serve(
     request: Request,
 ) -> Result<Outgoing, Error> {
     let running = session.start(&request.id)?;
-    let (method, params) = match session.step(&request) {
+    let (method, params, task) = match session.step(&request) {
         Step::Answer(outcome) => return Ok(at_once(request.id, outcome)),
         Step::Subscribe(uri) => return Ok(at_once(request.id, session.subscribe(uri).await)),
         Step::Unsubscribe => return Ok(at_once(request.id, session.unsubscribe().await)),
-        Step::Call { method, params } => (method, params),
+        Step::Call { method, params } => (method, params, None),
+        Step::Task(task) => {
+            let params = session.with_state(|state| state.canonical_params(request.params.as_ref()));
+            (request.method.clone(), params, Some(task))
+        }
     };
     let origin = Origin::new(edge, caller, request.params.as_ref());
     let serving = Serving {
@@ -112,6 +119,7 @@ pub(super) async fn serve(
         running,
         request,
         method,
+        task,
         exchange: Exchange::default(),
         input_timeout: edge.config.input_timeout,
     };
@@ -121,8 +129,18 @@ pub(super) async fn serve(
 
 impl Serving {
     fn dispatch(&self, params: Json) -> Reply {
+        if let Some(task) = &self.task {
+            return task.reply(&params, self.dispatcher());
+        }
         let (session, id) = (&self.session, &self.request.id);
         session.with_state(|state| self.origin.dispatch(self.method.clone(), params, state, session.id(), id))
+    }
+
+    fn dispatcher(&self) -> Dispatcher {
+        let (origin, session, id) = (self.origin.clone(), self.session.clone(), self.request.id.clone());
+        Arc::new(move |method, params| {
+            session.with_state(|state| origin.dispatch(method, params, state, session.id(), &id))
+        })
     }
 
     fn again(&self, retry: &Retry) -> Reply {
@@ -158,8 +176,12 @@ impl Serving {
                     Some(Err(outcome)) => outcome,
                     None => break None,
                 };
+                if self.sees_through(&outcome) {
+                    reply = self.again(&Retry::default());
+                    continue;
+                }
                 let required = match era::ending(&self.method, self.request.params.as_ref(), outcome) {
-                    Ending::Answer(outcome) => break Some(outcome),
+                    Ending::Answer(outcome) => break Some(self.listed(outcome)),
                     Ending::Input(required) => required,
                 };
                 // Whatever the finished call still holds is given back: the client may take its time.
@@ -195,6 +217,22 @@ impl Serving {
                 yield Out::Response(StatusCode::OK, response(request.id, outcome));
             }
         }
+    }
+
+    /// True when the call was refused only because it must be a task: then it is made as one.
+    fn sees_through(&mut self, outcome: &Outcome) -> bool {
+        if self.task.is_none() && outcome.is_err() {
+            self.task = self.session.with_state(|state| state.through(&self.method, outcome));
+            return self.task.is_some();
+        }
+        false
+    }
+
+    fn listed(&self, outcome: Outcome) -> Outcome {
+        if self.method != Method::ToolsList {
+            return outcome;
+        }
+        self.session.with_state(|state| state.listed(&self.method, outcome))
     }
 
     /// A server that waits inside its call hears that there is no answer, and then that the call is cancelled. One that gave

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{
     body::{Body, Bytes},
-    http::{HeaderMap, Method as Verb, StatusCode},
+    http::{HeaderMap, Method as Verb, StatusCode, Uri},
     response::Response,
 };
 use serde_json::{Value, json};
@@ -14,8 +14,12 @@ use tokio::sync::watch;
 #[derive(Debug, Clone)]
 pub(super) struct Seen {
     pub verb: Verb,
+    /// Path and query.
+    pub path: String,
     pub headers: HeaderMap,
     pub body: Value,
+    /// The body byte for byte.
+    pub raw: String,
 }
 
 impl Seen {
@@ -73,19 +77,27 @@ pub(super) struct Scripted {
 }
 
 impl Scripted {
+    /// Answers requests by the script; there is no stream to GET, and nothing to say to notifications.
     pub(super) async fn start(script: impl Fn(&Seen) -> Response + Send + Sync + 'static) -> Self {
+        Self::start_raw(move |seen| match (seen.verb.as_str(), seen.body.get("id")) {
+            ("GET", _) => respond(405, "text/plain", ""),
+            ("DELETE", _) | (_, None) => respond(202, "text/plain", ""),
+            _ => script(seen),
+        })
+        .await
+    }
+
+    /// Answers everything by the script.
+    pub(super) async fn start_raw(script: impl Fn(&Seen) -> Response + Send + Sync + 'static) -> Self {
         let log = watch::Sender::<Vec<Seen>>::default();
         let (script, seen_by) = (Arc::new(script), log.clone());
-        let handler = move |verb: Verb, headers: HeaderMap, body: Bytes| {
+        let handler = move |verb: Verb, uri: Uri, headers: HeaderMap, body: Bytes| {
+            let raw = String::from_utf8_lossy(&body).into_owned();
             let body = serde_json::from_slice(&body).unwrap_or_default();
-            let seen = Seen { verb, headers, body };
+            let path = uri.path_and_query().map(ToString::to_string).unwrap_or_default();
+            let seen = Seen { verb, path, headers, body, raw };
             seen_by.send_modify(|log| log.push(seen.clone()));
-            let response = match (seen.verb.as_str(), seen.body.get("id")) {
-                ("GET", _) => respond(405, "text/plain", ""),
-                ("DELETE", _) | (_, None) => respond(202, "text/plain", ""),
-                _ => script(&seen),
-            };
-            std::future::ready(response)
+            std::future::ready(script(&seen))
         };
         let app = axum::Router::new().fallback(handler);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -109,4 +121,13 @@ impl Scripted {
 /// A response with a status and no body.
 pub(super) fn status(code: StatusCode) -> Response {
     respond(code.as_u16(), "text/plain", "")
+}
+
+/// An event stream that a test writes to, until it drops the sender.
+pub(super) fn live(receiver: tokio::sync::mpsc::UnboundedReceiver<String>) -> Response {
+    let chunks = futures::stream::unfold(receiver, |mut receiver| async move {
+        let text = receiver.recv().await?;
+        Some((Ok::<_, std::io::Error>(text), receiver))
+    });
+    stream(200, "text/event-stream", Body::from_stream(chunks))
 }

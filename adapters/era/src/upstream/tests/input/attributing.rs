@@ -1,0 +1,192 @@
+//! Requests that do not say to which call they belong.
+
+use super::*;
+
+/// Calls in flight, which the server has.
+async fn two(peer: &Peer) -> [(Running, i64); 2] {
+    [peer.start("one", ALL).await, peer.start("two", ALL).await]
+}
+
+fn is_waiting(peer: &Peer, name: &str) -> bool {
+    peer.server.count(&format!("\"{name}\"")) == 0
+}
+
+#[tokio::test]
+async fn a_request_waits_until_one_call_is_left_and_so_do_new_calls() {
+    let peer = Peer::new(|_| {}).await;
+    let [(one, first), (two, second)] = two(&peer).await;
+    peer.elicit("q1", None).await;
+    peer.settled().await;
+    let third = peer.run(tool("three", ALL, ""));
+    // Lists are no calls that ask: they neither wait nor count.
+    let list = peer.run(call(Method::ToolsList, r#"{"cursor":"c"}"#));
+    let list_id = peer.server.id_of("cursor").await;
+    assert!(is_waiting(&peer, "three"), "nobody is added while it is unclear whose it is");
+    peer.finish(first, RESULT);
+    assert_eq!(one.outcome().await.unwrap().as_str(), COMPLETE);
+    let asked = two.asked().await;
+    peer.server.saw("\"three\"").await;
+    let retry = peer.retry("two", asked.state(), &asked.answers(&[ACCEPT]));
+    peer.server.saw(r#""id":"q1","result""#).await;
+    peer.finish(second, RESULT);
+    retry.outcome().await.unwrap();
+    peer.finish(peer.server.id_of("\"three\"").await, RESULT);
+    third.outcome().await.unwrap();
+    peer.finish(list_id, RESULT);
+    list.outcome().await.unwrap();
+    peer.idle().await;
+}
+
+#[tokio::test]
+async fn on_a_calls_own_stream_nothing_waits() {
+    let peer = Peer::new(|_| {}).await;
+    let [(one, first), (two, second)] = two(&peer).await;
+    peer.elicit("q2", Some(second)).await;
+    let asked = two.asked().await;
+    peer.elicit("q1", Some(first)).await;
+    one.asked().await;
+    assert_eq!(asked.asked.requests.len(), 1);
+    // Nor does a call that has asked there run alone.
+    peer.start("one", ALL).await;
+}
+
+#[tokio::test]
+async fn what_stays_unclear_is_refused_and_runs_one_by_one_from_then_on() {
+    let peer = Peer::new(|waits| waits.attribute = Duration::from_millis(20)).await;
+    let [(one, first), (two, second)] = two(&peer).await;
+    peer.elicit("q1", None).await;
+    let refusal = peer.server.saw(r#""id":"q1","error""#).await;
+    assert!(refusal.contains("one of several calls"), "{refusal}");
+    for (running, id) in [(one, first), (two, second)] {
+        peer.finish(id, RESULT);
+        assert_eq!(running.outcome().await.unwrap().as_str(), COMPLETE);
+    }
+    // Both are remembered.
+    let (one, first) = peer.start("one", ALL).await;
+    let before = peer.server.count("\"two\"");
+    let two = peer.run(tool("two", ALL, ""));
+    let (other, other_id) = peer.start("never asked", ALL).await;
+    peer.finish(other_id, RESULT);
+    other.outcome().await.unwrap();
+    assert_eq!(peer.server.count("\"two\""), before, "it waits for its turn");
+    peer.elicit("q2", None).await;
+    let asked = one.asked().await;
+    let one = peer.retry("one", asked.state(), &asked.answers(&[ACCEPT]));
+    peer.server.saw(r#""id":"q2","result""#).await;
+    assert_eq!(peer.server.count("\"two\""), before, "also while the first is parked and resumed");
+    peer.finish(first, RESULT);
+    one.outcome().await.unwrap();
+    let turn = async {
+        while peer.server.count("\"two\"") == before {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(LONG, turn).await.unwrap();
+    peer.elicit("q3", None).await;
+    two.asked().await;
+}
+
+#[tokio::test]
+async fn who_waits_for_its_turn_does_so_until_its_deadline() {
+    let peer = Peer::new(|_| {}).await;
+    peer.parked("book", "q1", false).await;
+    let mut call = tool("book", ALL, "");
+    call.deadline = tokio::time::Instant::now() + Duration::from_millis(20);
+    let error = peer.run(call).error().await;
+    assert_eq!(error.kind, ErrorKind::Overloaded, "nothing was executed");
+    // The turn of who left is not lost.
+    let waiting = peer.run(tool("book", ALL, ""));
+    tokio::task::yield_now().await;
+    waiting.cancel().await;
+    assert_eq!(peer.server.count("tools/call"), 1);
+}
+
+#[tokio::test]
+async fn while_a_cancelled_call_may_ask_nothing_is_guessed() {
+    let peer = Peer::new(|_| {}).await;
+    let (gone, _) = peer.start("gone", ALL).await;
+    gone.cancel().await;
+    let (running, id) = peer.start("book", ALL).await;
+    peer.elicit("q1", None).await;
+    peer.server.saw(r#""id":"q1","error""#).await;
+    // Its own stream says whose it is.
+    peer.elicit("q2", Some(id)).await;
+    assert_eq!(running.asked().await.asked.requests.len(), 1);
+}
+
+#[tokio::test]
+async fn a_cancelled_call_is_forgotten_in_time() {
+    let peer = Peer::new(|waits| waits.cancelled = Duration::ZERO).await;
+    let (gone, _) = peer.start("gone", ALL).await;
+    gone.cancel().await;
+    let (asked, _) = peer.parked("book", "q1", false).await;
+    assert_eq!(asked.key(0), "input-1");
+    // One that asked keeps its lane as long, and no longer.
+    let retry = peer.retry("book", asked.state(), &asked.answers(&[ACCEPT]));
+    peer.server.saw(r#""id":"q1","result""#).await;
+    let next = peer.run(tool("book", ALL, r#","n":2"#));
+    retry.cancel().await;
+    peer.server.saw(r#""n":2"#).await;
+    next.cancel().await;
+    peer.idle().await;
+}
+
+#[tokio::test]
+async fn a_suspect_that_is_cancelled_makes_it_unclear_for_good() {
+    let peer = Peer::new(|_| {}).await;
+    let [(one, _), (two, second)] = two(&peer).await;
+    peer.elicit("q1", None).await;
+    peer.settled().await;
+    one.cancel().await;
+    peer.server.saw(r#""id":"q1","error""#).await;
+    peer.finish(second, RESULT);
+    assert_eq!(two.outcome().await.unwrap().as_str(), COMPLETE);
+    peer.idle().await;
+}
+
+#[tokio::test]
+async fn a_held_request_can_be_taken_back() {
+    let peer = Peer::new(|_| {}).await;
+    let [(one, first), (two, second)] = two(&peer).await;
+    peer.elicit("q1", None).await;
+    peer.settled().await;
+    let third = peer.run(tool("three", ALL, ""));
+    peer.server.notify(Method::Cancelled, r#"{"requestId":"q1"}"#).await;
+    let third_id = peer.server.id_of("\"three\"").await;
+    for (running, id) in [(one, first), (two, second), (third, third_id)] {
+        peer.finish(id, RESULT);
+        assert_eq!(running.outcome().await.unwrap().as_str(), COMPLETE);
+    }
+    assert_eq!(peer.server.count(r#""id":"q1""#), 0);
+}
+
+#[tokio::test]
+async fn when_every_suspect_is_answered_it_belongs_to_none() {
+    let peer = Peer::new(|_| {}).await;
+    let [(one, first), (two, second)] = two(&peer).await;
+    // Both are told at the same time, so that neither is left.
+    peer.elicit("q1", None).await;
+    peer.settled().await;
+    peer.finish(first, RESULT);
+    one.outcome().await.unwrap();
+    let asked = two.asked().await;
+    peer.finish(second, RESULT);
+    peer.server.saw(r#""id":"q1","error""#).await;
+    assert_eq!(peer.retry("two", asked.state(), "{}").outcome().await.unwrap().as_str(), COMPLETE);
+    peer.idle().await;
+}
+
+#[tokio::test]
+async fn a_new_session_has_asked_nothing() {
+    let peer = Peer::new(|_| {}).await;
+    let [(one, _), (two, _)] = two(&peer).await;
+    peer.elicit("q1", None).await;
+    peer.settled().await;
+    let third = peer.run(tool("three", ALL, ""));
+    peer.server.unasked().send(Unasked::SessionRenewed).await.unwrap();
+    peer.server.id_of("\"three\"").await;
+    for running in [one, two, third] {
+        running.cancel().await;
+    }
+    peer.idle().await;
+}
