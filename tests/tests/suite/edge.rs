@@ -9,9 +9,10 @@ mod double;
 mod eras;
 mod input;
 mod legacy;
-mod relay;
 mod line;
+mod relay;
 mod resume;
+mod sse;
 mod streams;
 mod tasks;
 

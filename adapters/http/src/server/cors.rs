@@ -1,9 +1,15 @@
 //! Pages of allowed origins may call from a browser (Fetch standard, "CORS protocol"). An origin that is not allowed has been
 //! refused before anything here is asked, and a request without one is no page's: it gets none of these headers.
 
-use axum::{body::Body, response::Response};
+use axum::{
+    body::Body,
+    extract::Request,
+    response::{IntoResponse, Response},
+};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use spanwire_mcp::header as mcp;
+
+use super::{Edge, gate, refusal::Refusal};
 
 /// Headers that a page may send. Those that mirror tool arguments are allowed by their prefix.
 const REQUEST_HEADERS: [HeaderName; 10] = [
@@ -62,7 +68,7 @@ fn allowed(asked: &HeaderMap) -> String {
 
 /// Lets a page of an allowed origin read an answer. Credentials travel in a header of their own, so that cookies need no
 /// leave.
-pub(crate) fn allow(origin: &HeaderValue, response: &mut Response) {
+fn allow(origin: &HeaderValue, response: &mut Response) {
     let headers = response.headers_mut();
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
     headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
@@ -70,6 +76,34 @@ pub(crate) fn allow(origin: &HeaderValue, response: &mut Response) {
 }
 
 /// The answer depends on the origin, whether that is allowed or not.
-pub(crate) fn vary(headers: &mut HeaderMap) {
+fn vary(headers: &mut HeaderMap) {
     headers.entry(header::VARY).or_insert(HeaderValue::from_static("origin"));
+}
+
+/// The page of a browser that a request comes from, if one does.
+pub(crate) enum Page {
+    None,
+    Allowed(HeaderValue),
+    Refused,
+}
+
+impl Page {
+    pub(crate) fn of(edge: &Edge, request: &Request) -> Self {
+        match request.headers().get(header::ORIGIN) {
+            None => Self::None,
+            Some(origin) if gate::origin(&edge.config, request.headers()).is_ok() => Self::Allowed(origin.clone()),
+            Some(_) => Self::Refused,
+        }
+    }
+
+    /// The response, with what the browser wants to know.
+    pub(crate) async fn answered(self, handled: impl Future<Output = Result<Response, Refusal>>) -> Response {
+        let mut response = Box::pin(handled).await.unwrap_or_else(IntoResponse::into_response);
+        match self {
+            Self::None => {}
+            Self::Allowed(origin) => allow(&origin, &mut response),
+            Self::Refused => vary(response.headers_mut()),
+        }
+        response
+    }
 }

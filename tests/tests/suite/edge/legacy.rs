@@ -14,7 +14,7 @@ pub(super) fn initialize(revision: &str) -> Value {
     initialize_with(revision, json!({"sampling": {}, "roots": {"listChanged": true}}))
 }
 
-fn initialize_with(revision: &str, capabilities: Value) -> Value {
+pub(super) fn initialize_with(revision: &str, capabilities: Value) -> Value {
     json!({"jsonrpc": "2.0", "id": "init", "method": "initialize", "params": {
         "protocolVersion": revision, "capabilities": capabilities, "clientInfo": {"name": "old", "version": "1"},
     }})
