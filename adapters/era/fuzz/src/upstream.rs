@@ -234,7 +234,11 @@ impl Game {
             11 => self.notify_all(orders)?,
             12 => self.withdraw(orders)?,
             13 => tokio::time::sleep(GATHER).await,
-            14 if orders.choose(8)? == 0 => self.unasked(Unasked::SessionRenewed),
+            14 if orders.choose(8)? == 0 => {
+                // A server that has lost its session goes on with none of its calls.
+                self.server.heard().open.clear();
+                self.unasked(Unasked::SessionRenewed);
+            }
             15 if orders.choose(16)? == 0 => self.unasked(Unasked::Closed("server \"played\" exited".into())),
             _ => {}
         }

@@ -22,6 +22,10 @@ pub(super) const FEATURES: &[Feature] = &[
     feature_of!(state_of_another_request, modern_client, questions_apart),
     feature_of!(replayed_state, |cell| modern_client(cell) && !cell.server.is_modern(), questions_apart),
     feature_of!(the_retry_lands_elsewhere, |cell| modern_client(cell) && cell.nodes != Nodes::Either, questions_apart),
+];
+
+/// Apart from the others: see [`may_never_return`].
+pub(super) const PARTING: &[Feature] = &[
     feature_of!(never_returns, may_never_return, questions_apart),
     feature_of!(cancelled_while_asked, |cell| {
         has_elicitation(cell)
