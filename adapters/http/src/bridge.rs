@@ -4,11 +4,13 @@
 //! The bridge keeps the host's era. A modern request gets the headers that mirror its body and is cancelled by closing
 //! its stream; a legacy one travels in the session that the host's `initialize` opened. When the node has lost that
 //! session (it was restarted), the bridge opens it again, since a host on stdio cannot; resource subscriptions and the
-//! log level of the lost session are then the host's to set again.
+//! log level of the lost session are then the host's to set again. What the node asks a legacy host in mid-call comes as a
+//! line, and the host's response is posted back; a stream that breaks meanwhile is read on.
 //!
 //! Sources: 2026-07-28 basic/transports/stdio and streamable-http; 2025-11-25 basic/transports.
 
 mod exchange;
+mod resume;
 mod session;
 
 use std::{
@@ -23,8 +25,8 @@ use spanwire_mcp::{Limits, Message, Method, Notification, Parsed, Request, Reque
 use spanwire_model::{Error, ErrorKind};
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt},
-    sync::mpsc,
-    time::timeout,
+    sync::{Semaphore, mpsc},
+    time::{Instant, sleep, timeout},
 };
 use tokio_util::{
     codec::{FramedRead, LinesCodec, LinesCodecError},
@@ -47,6 +49,14 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
 /// A message without an answer must be accepted after this.
 const NOTIFY_TIMEOUT: Duration = Duration::from_secs(10);
+/// Responses of the host that are on their way to the node at once; further lines wait.
+const MAX_ANSWERS: usize = 32;
+/// A response of the host is posted again for this long while the node is not reachable.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+/// Wait between two posts of the same response.
+const ANSWER_RETRY: Duration = Duration::from_millis(500);
+/// What the node still says about a request that the host has cancelled is waited for this long.
+const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Why the bridge could not run. A node that is down is none of these: it is the answer to each request.
 #[derive(Debug, thiserror::Error)]
@@ -74,12 +84,17 @@ struct Bridge {
     session: Session,
     /// What tools want mirrored, as far as the node has asked for it.
     params: ParamHeaders,
+    answers: Arc<Semaphore>,
     closing: CancellationToken,
 }
 
 /// One request that runs.
+#[derive(Clone)]
 struct Running {
+    /// Ends it at once.
     cancelled: CancellationToken,
+    /// The host does not wait for it any more.
+    unwanted: CancellationToken,
     /// True for a subscription, which ends with the host and not by itself.
     lasting: bool,
 }
@@ -102,6 +117,7 @@ where
         running: Mutex::default(),
         session: Session::default(),
         params: ParamHeaders::default(),
+        answers: Arc::new(Semaphore::new(MAX_ANSWERS)),
         closing: CancellationToken::new(),
     });
     let guard = bridge.closing.clone().drop_guard();
@@ -218,7 +234,7 @@ impl Bridge {
         match Message::parse(&body, &Limits::default(), self.session.has_batches()) {
             Ok(Parsed::Single(Message::Request(request))) => self.start(request, body, tasks).await,
             Ok(Parsed::Single(Message::Notification(notification))) => self.notify(notification, body, tasks).await,
-            Ok(Parsed::Single(Message::Response(_))) => self.deliver(body).await,
+            Ok(Parsed::Single(Message::Response(_))) => self.answer_node(body, tasks).await,
             Ok(Parsed::Batch(messages)) => {
                 for message in messages {
                     match message {
@@ -233,8 +249,13 @@ impl Bridge {
 
     /// Runs a request in a task of its own.
     async fn start(self: &Arc<Self>, request: Request, body: Bytes, tasks: &TaskTracker) {
-        let cancelled = self.closing.child_token();
+        let running = Running {
+            cancelled: self.closing.child_token(),
+            unwanted: CancellationToken::new(),
+            lasting: request.method == Method::Listen,
+        };
         let refused = {
+            let new = running.clone();
             let mut running = self.running();
             let full = running.len() >= MAX_RUNNING;
             match running.entry(request.id.clone()) {
@@ -243,8 +264,7 @@ impl Bridge {
                     Some(Error::new(ErrorKind::Overloaded, format!("more than {MAX_RUNNING} requests run already")))
                 }
                 Entry::Vacant(vacant) => {
-                    let lasting = request.method == Method::Listen;
-                    vacant.insert(Running { cancelled: cancelled.clone(), lasting });
+                    vacant.insert(new);
                     None
                 }
             }
@@ -258,9 +278,13 @@ impl Bridge {
         let task = tasks.spawn(async move {
             let asked = tokio::select! {
                 biased;
-                () = cancelled.cancelled() => Ok(()),
-                asked = Box::pin(bridge.ask(&request, body)) => asked,
+                () = running.over() => Ok(()),
+                asked = Box::pin(bridge.ask(&request, body, &running.unwanted)) => asked,
             };
+            if running.is_unwanted() {
+                // It gave its id back, which may be another request's by now.
+                return;
+            }
             bridge.running().remove(&request.id);
             if let Err(error) = asked {
                 tracing::debug!(private = error.private.as_deref(), "a request failed: {error}");
@@ -272,8 +296,8 @@ impl Bridge {
         }
     }
 
-    /// A cancellation closes the stream of its request. It goes to the node in a session only: over HTTP a modern node
-    /// hears the closing.
+    /// A modern node hears a cancellation as the closing of the request's stream. In a session it is told, and closes the stream
+    /// itself when it has said what is left to say.
     async fn notify(self: &Arc<Self>, notification: Notification, body: Bytes, tasks: &TaskTracker) {
         let legacy = self.session.is_open();
         if notification.method == Method::Cancelled {
@@ -281,7 +305,10 @@ impl Bridge {
             let id = notification.params.as_ref().and_then(|params| params.get("requestId"));
             let id = id.and_then(|id| id.read::<RequestId>().ok());
             if let Some(running) = id.and_then(|id| self.running().remove(&id)) {
-                running.cancelled.cancel();
+                running.unwanted.cancel();
+                if !legacy {
+                    running.cancelled.cancel();
+                }
             }
         }
         if legacy {
@@ -303,14 +330,58 @@ impl Bridge {
         }
     }
 
-    /// Posts a message that has no answer.
-    async fn deliver(&self, body: Bytes) {
+    /// Posts what the host answers to the node's request. Nothing waits for it: the request that the node asked in may be the very
+    /// one that is running. A modern node asks nothing.
+    async fn answer_node(self: &Arc<Self>, body: Bytes, tasks: &TaskTracker) {
+        if !self.session.is_open() {
+            tracing::debug!("left aside a response, since no session asked for one");
+            return;
+        }
+        let Ok(place) = self.answers.clone().acquire_owned().await else { return };
+        let bridge = self.clone();
+        tasks.spawn(async move {
+            let until = Instant::now() + ANSWER_TIMEOUT;
+            while !bridge.deliver(body.clone()).await && Instant::now() < until {
+                tokio::select! {
+                    () = bridge.closing.cancelled() => break,
+                    () = sleep(ANSWER_RETRY) => {}
+                }
+            }
+            drop(place);
+        });
+    }
+
+    /// Posts a message that has no answer; false when the node was not reached.
+    async fn deliver(&self, body: Bytes) -> bool {
         match timeout(NOTIFY_TIMEOUT, self.post(body, self.session.headers())).await {
-            Ok(Ok(response)) if response.status().is_success() => {}
-            Ok(Ok(response)) => tracing::debug!(status = response.status().as_u16(), "the node refused a message"),
+            Ok(Ok(response)) => {
+                if !response.status().is_success() {
+                    tracing::debug!(status = response.status().as_u16(), "the node refused a message");
+                }
+                return true;
+            }
             Ok(Err(error)) => tracing::debug!(private = error.private.as_deref(), "could not deliver: {error}"),
             Err(_) => tracing::debug!("the node did not take a message in time"),
         }
+        false
+    }
+}
+
+impl Running {
+    /// Ends when the request is to end, at the latest some time after the host has cancelled it.
+    async fn over(&self) {
+        let last_words = async {
+            self.unwanted.cancelled().await;
+            sleep(LAST_WORDS_TIMEOUT).await;
+        };
+        tokio::select! {
+            () = self.cancelled.cancelled() => {}
+            () = last_words => {}
+        }
+    }
+
+    fn is_unwanted(&self) -> bool {
+        self.unwanted.is_cancelled()
     }
 }
 

@@ -10,6 +10,7 @@ mod eras;
 mod input;
 mod legacy;
 mod relay;
+mod resume;
 mod streams;
 
 use std::{sync::Arc, time::Duration};
@@ -131,6 +132,8 @@ async fn ask(request: reqwest::RequestBuilder) -> (u16, Value) {
 struct Events {
     response: std::pin::Pin<Box<dyn futures::Stream<Item = reqwest::Result<bytes::Bytes>> + Send>>,
     buffer: String,
+    /// The id of the last event that had one.
+    last_id: Option<String>,
 }
 
 impl Events {
@@ -141,7 +144,7 @@ impl Events {
         assert_eq!(header("content-type"), "text/event-stream");
         assert_eq!(header("cache-control"), "no-store");
         assert_eq!(header("x-accel-buffering"), "no");
-        Self { response: Box::pin(response.bytes_stream()), buffer: String::new() }
+        Self { response: Box::pin(response.bytes_stream()), buffer: String::new(), last_id: None }
     }
 
     /// The next block, comment or event, as text; `None` at the end.
@@ -157,14 +160,24 @@ impl Events {
         }
     }
 
-    /// The next message; comments are left out.
+    /// The next message; comments and events without data are left out.
     async fn message(&mut self) -> Option<Value> {
         loop {
             let block = self.block().await?;
-            if block == ":" {
+            if block.starts_with(':') {
                 continue;
             }
-            let data = block.strip_prefix("event: message\ndata: ").expect(&block);
+            let (id, event) = match block.strip_prefix("id: ") {
+                Some(rest) => rest.split_once('\n').map(|(id, event)| (Some(id), event)).expect(&block),
+                None => (None, block.as_str()),
+            };
+            if let Some(id) = id {
+                self.last_id = Some(id.to_owned());
+            }
+            if event.ends_with("data: ") {
+                continue;
+            }
+            let data = event.strip_prefix("event: message\ndata: ").expect(&block);
             assert!(!data.contains('\n'), "{data}");
             return Some(serde_json::from_str(data).unwrap());
         }

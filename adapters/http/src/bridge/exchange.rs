@@ -6,21 +6,26 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use spanwire_mcp::{Json, Limits, Message, Method, Params, Request, RequestId, Response, codes, header, meta};
 use spanwire_model::{Error, ErrorKind};
 use sse_stream::SseStream;
+use tokio_util::sync::CancellationToken;
 
-use super::Bridge;
+use super::{
+    Bridge,
+    resume::{Place, lost},
+};
 
 /// Pages of the list of tools that are read for one refused call.
 const MAX_PAGES: usize = 100;
 
 impl Bridge {
-    /// Sends a request and passes on everything that belongs to it. An error is the host's answer.
-    pub(super) async fn ask(&self, request: &Request, body: Bytes) -> Result<(), Error> {
+    /// Sends a request and passes on everything that belongs to it. An error is the host's answer. A request that is no longer
+    /// wanted is not asked for again.
+    pub(super) async fn ask(&self, request: &Request, body: Bytes, unwanted: &CancellationToken) -> Result<(), Error> {
         if let Some(headers) = modern_headers(request) {
-            return self.ask_modern(request, body, headers).await;
+            return self.ask_modern(request, body, headers, unwanted).await;
         }
         if request.method == Method::Initialize {
             let response = self.post(body.clone(), HeaderMap::new()).await?;
-            return self.relay(response, request, Some(body)).await;
+            return self.relay(response, request, Some(body), unwanted).await;
         }
         let headers = self.session.headers();
         let mut response = self.post(body.clone(), headers.clone()).await?;
@@ -29,12 +34,18 @@ impl Bridge {
             self.reopen(&headers).await?;
             response = self.post(body, self.session.headers()).await?;
         }
-        self.relay(response, request, None).await
+        self.relay(response, request, None, unwanted).await
     }
 
     /// A modern request. What a tool wants mirrored is learned when the node says that the headers do not match, for then
     /// nothing was executed (2026-07-28, streamable-http, "Client Behavior").
-    async fn ask_modern(&self, request: &Request, body: Bytes, headers: HeaderMap) -> Result<(), Error> {
+    async fn ask_modern(
+        &self,
+        request: &Request,
+        body: Bytes,
+        headers: HeaderMap,
+        unwanted: &CancellationToken,
+    ) -> Result<(), Error> {
         let with_arguments = || {
             let mut headers = headers.clone();
             if let (Method::ToolsCall, Some(params)) = (&request.method, &request.params) {
@@ -57,7 +68,7 @@ impl Bridge {
             }
             response = self.post(body, with_arguments()).await?;
         }
-        self.relay(response, request, None).await
+        self.relay(response, request, None, unwanted).await
     }
 
     /// Reads what the tools want mirrored.
@@ -98,9 +109,10 @@ impl Bridge {
     /// Passes on the answer to `request`. `initialize` is the body when it opens a session.
     async fn relay(
         &self,
-        response: reqwest::Response,
+        mut response: reqwest::Response,
         request: &Request,
         initialize: Option<Bytes>,
+        unwanted: &CancellationToken,
     ) -> Result<(), Error> {
         let session_id = response.headers().get(header::SESSION_ID).cloned();
         let opened = |message: &Response| {
@@ -116,33 +128,39 @@ impl Bridge {
             self.say(&answer.to_bytes()).await;
             return Ok(());
         }
+        let mut place = Place::default();
+        loop {
+            if let Some(answer) = self.relay_events(response, &mut place, Some(&request.id)).await {
+                opened(&answer);
+                self.say(&answer.to_bytes()).await;
+                return Ok(());
+            }
+            if unwanted.is_cancelled() {
+                return Err(lost());
+            }
+            response = self.resume(&mut place).await?;
+        }
+    }
+
+    /// Passes on the messages of a stream until it ends, or until the response to this request, which is given back.
+    pub(super) async fn relay_events(
+        &self,
+        response: reqwest::Response,
+        place: &mut Place,
+        id: Option<&RequestId>,
+    ) -> Option<Response> {
         let mut events = Box::pin(SseStream::from_bytes_stream(response.bytes_stream()));
         while let Some(Ok(event)) = events.next().await {
+            place.note(&event);
             let Some(data) = event.data.filter(|data| !data.trim().is_empty()) else { continue };
             let body = Bytes::from(data);
             match Message::parse_single(&body, &Limits::default()) {
-                Ok(Message::Response(answer)) if answer.id.as_ref() == Some(&request.id) => {
-                    opened(&answer);
-                    self.say(&body).await;
-                    return Ok(());
-                }
+                Ok(Message::Response(answer)) if id.is_some() && answer.id.as_ref() == id => return Some(answer),
                 Ok(_) => self.say(&body).await,
                 Err(error) => tracing::debug!(%error, "left out an event that is no message"),
             }
         }
-        Err(Error::new(ErrorKind::StreamLost, "the node's stream ended without a response"))
-    }
-
-    /// Passes on a stream that answers nothing.
-    pub(super) async fn relay_events(&self, response: reqwest::Response) {
-        let mut events = Box::pin(SseStream::from_bytes_stream(response.bytes_stream()));
-        while let Some(Ok(event)) = events.next().await {
-            let Some(data) = event.data.filter(|data| !data.trim().is_empty()) else { continue };
-            match Message::parse_single(&Bytes::from(data), &Limits::default()) {
-                Ok(message) => self.say(&message.to_bytes()).await,
-                Err(error) => tracing::debug!(%error, "left out an event that is no message"),
-            }
-        }
+        None
     }
 
     /// The result of a request of the bridge's own.
@@ -157,7 +175,7 @@ impl Bridge {
                 return answer.outcome.map_err(Error::from_object);
             }
         }
-        Err(Error::new(ErrorKind::StreamLost, "the node's stream ended without a response"))
+        Err(lost())
     }
 }
 

@@ -14,10 +14,10 @@ use spanwire_model::{Error, ErrorKind};
 use tokio::{sync::Semaphore, time::timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{Bridge, NOTIFY_TIMEOUT};
+use super::{Bridge, NOTIFY_TIMEOUT, resume::Place};
 
 /// First wait before the session's stream is opened again.
-const FIRST_RETRY: Duration = Duration::from_millis(500);
+pub(super) const FIRST_RETRY: Duration = Duration::from_millis(500);
 /// Longest wait before it is.
 const LAST_RETRY: Duration = Duration::from_secs(30);
 /// An `initialize` that opens a lost session again must be answered after this.
@@ -132,23 +132,30 @@ impl Bridge {
         Ok(())
     }
 
-    /// Relays the session's stream until the node says that it has none.
+    /// Relays the session's stream until the node says that it has none. After a break it goes on where it stopped.
     pub(super) async fn relay_stream(&self) {
         let mut wait = FIRST_RETRY;
+        let mut session = HeaderMap::new();
+        let mut place = Place::default();
         loop {
             let headers = self.session.headers();
-            let request = self.client.get(self.endpoint.clone()).headers(headers.clone());
-            match request.header(http::header::ACCEPT, "text/event-stream").send().await {
+            if session != headers {
+                // The streams of another session are none of this one's.
+                place = Place::default();
+                session.clone_from(&headers);
+            }
+            match self.get(headers, &place).await {
                 Ok(response) if response.status().is_success() => {
                     wait = FIRST_RETRY;
-                    self.relay_events(response).await;
+                    self.relay_events(response, &mut place, None).await;
                 }
                 Ok(response) if response.status() == StatusCode::METHOD_NOT_ALLOWED => return,
                 Ok(response) if response.status() == StatusCode::NOT_FOUND => {
-                    let _ = self.reopen(&headers).await;
+                    let _ = self.reopen(&session).await;
                 }
+                Ok(response) if response.status() == StatusCode::BAD_REQUEST => place = Place::default(),
                 Ok(response) => tracing::debug!(status = response.status().as_u16(), "the node gave no stream"),
-                Err(error) => tracing::debug!(error = %error.without_url(), "the session's stream could not be opened"),
+                Err(error) => tracing::debug!(%error, "the session's stream could not be opened"),
             }
             tokio::time::sleep(wait).await;
             wait = (wait * 2).min(LAST_RETRY);

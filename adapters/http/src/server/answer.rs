@@ -115,7 +115,7 @@ pub(crate) fn streaming(events: impl Stream<Item = Bytes> + Send + 'static) -> H
 }
 
 /// A message as one event, on one `data` line.
-fn frame(message: &Bytes) -> Bytes {
+pub(crate) fn frame(message: &Bytes) -> Bytes {
     const OPEN: &[u8] = b"event: message\ndata: ";
     let mut out = BytesMut::with_capacity(OPEN.len() + message.len() + 2);
     out.put_slice(OPEN);

@@ -32,6 +32,15 @@ pub struct Config {
     /// A legacy client that is asked something in mid-call (elicitation, sampling, roots) must have answered after this. It does not
     /// count against the budget of the call.
     pub input_timeout: Duration,
+    /// A request of a legacy session goes on for this long after the connection of its stream broke; its client may come back with
+    /// the id of the last event that it has seen, and read on.
+    pub resume_timeout: Duration,
+    /// A reply that has not begun after this becomes a stream for a legacy client that such a stream gives an id to come back with.
+    pub stream_after: Duration,
+    /// Events that are kept for one legacy session so that its clients can read on; beyond that the oldest that was sent is dropped.
+    pub max_replay_events: usize,
+    /// The same in bytes. A single message may be larger.
+    pub max_replay_bytes: usize,
     /// Places for sessions of legacy clients.
     pub sessions: SessionPlaces,
     /// Open `subscriptions/listen` and GET streams at once, per principal.
@@ -63,6 +72,10 @@ impl Default for Config {
             body_read_timeout: Duration::from_secs(10),
             session_idle_timeout: Duration::from_secs(30 * 60),
             input_timeout: Duration::from_secs(10 * 60),
+            resume_timeout: Duration::from_secs(60),
+            stream_after: Duration::from_secs(1),
+            max_replay_events: 256,
+            max_replay_bytes: 1024 * 1024,
             sessions: SessionPlaces::new(10_000),
             max_listen_streams: 64,
             max_session_events: 256,

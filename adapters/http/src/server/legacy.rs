@@ -1,13 +1,14 @@
 //! Clients of older revisions: a session from `initialize` to DELETE (2025-11-25, basic/transports, "Session
 //! Management"). [`spanwire_era::session`] translates; this room keeps the sessions and their streams.
 //!
-//! A response stream that its client closes cancels the call: streams are not resumable here, so nobody could ever read
-//! the answer. `notifications/cancelled` does the same while the stream stays open.
+//! `notifications/cancelled` cancels a request. A response stream whose connection breaks goes on for a while, since its client may
+//! come back for the rest; only when nobody does, or nobody can, is the request cancelled.
 
 mod asking;
 mod calls;
 mod feed;
-mod outbox;
+mod replay;
+mod resume;
 mod session;
 mod table;
 
@@ -26,7 +27,7 @@ pub(crate) use self::{
 };
 use super::{
     Caller, Edge,
-    answer::{self, Begun, Outgoing},
+    answer::{self, Outgoing},
     gate,
     opening::{unknown_session, version},
     refusal::{Refusal, json},
@@ -66,8 +67,10 @@ pub(crate) async fn post(
     session.touch();
     match message {
         Message::Request(request) => {
+            let id = request.id.clone();
             let outgoing = serve(edge, caller, &session, request).await.map_err(Refusal::of)?;
-            Ok(answer::one(outgoing, edge.config.keep_alive).await)
+            let begun = answer::begin(outgoing, resume::silence(&edge.config, &session)).await;
+            Ok(resume::answer(&edge.config, &session, begun, &[id]))
         }
         Message::Notification(notification) => {
             hear(&session, &notification);
@@ -91,10 +94,12 @@ pub(crate) async fn batch(
     check_version(&session, caller)?;
     session.touch();
     let mut outgoing: Vec<Outgoing> = Vec::new();
+    let mut ids = Vec::new();
     for message in messages {
         match message {
             Ok(Message::Request(request)) => {
                 let id = request.id.clone();
+                ids.push(id.clone());
                 let served = serve(edge, caller, &session, request).await;
                 outgoing.push(served.unwrap_or_else(|error| at_once(id, Err(error))));
             }
@@ -106,20 +111,25 @@ pub(crate) async fn batch(
     if outgoing.is_empty() {
         return Ok(StatusCode::ACCEPTED.into_response());
     }
-    Ok(match answer::begin_batch(outgoing, edge.config.keep_alive).await {
-        Begun::Whole(response) => response,
-        Begun::Stream(first, rest) => answer::events(first, rest, edge.config.keep_alive),
-    })
+    let begun = answer::begin_batch(outgoing, resume::silence(&edge.config, &session)).await;
+    Ok(resume::answer(&edge.config, &session, begun, &ids))
 }
 
-/// GET: the session's stream for messages that belong to no request. A second one takes the first one's place, since
-/// the first may be a connection that is dead without anyone having noticed.
+/// GET: the session's stream for messages that belong to no request, or the rest of any stream of the session after the event
+/// that `Last-Event-ID` names. A second reader of a stream takes the first one's place, since the first may be a connection
+/// that is dead without anyone having noticed.
 pub(crate) fn get(edge: &Edge, caller: &Caller) -> Result<HttpResponse, Refusal> {
     let session = named(edge, caller, &http::Method::GET)?;
-    let stream = session.stream(&edge.streams).map_err(Refusal::of)?;
+    let resumes = session.with_state(era::Session::resumes);
+    let after = if resumes { resume::last_event(&caller.headers)? } else { None };
     session.touch();
+    if let Some(after) = after.filter(|after| !after.is_own()) {
+        let reader = session.replay().resume(after).ok_or_else(|| resume::unknown_event(&after.to_string()))?;
+        return Ok(answer::streaming(resume::events(reader, None, true, edge.config.keep_alive)));
+    }
+    let stream = session.stream(&edge.streams, after, edge.config.keep_alive).map_err(Refusal::of)?;
     session.feed();
-    Ok(answer::events(Vec::new(), Box::pin(stream), edge.config.keep_alive))
+    Ok(answer::streaming(stream))
 }
 
 /// DELETE: ends the session, its stream and its running requests.

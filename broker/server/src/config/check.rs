@@ -53,6 +53,7 @@ impl Config {
             ("page_size", limits.page_size as u64),
             ("idle_timeout_ms", limits.idle_timeout_ms),
             ("input_timeout_ms", limits.input_timeout_ms),
+            ("resume_timeout_ms", limits.resume_timeout_ms),
             ("start_timeout_ms", limits.start_timeout_ms),
             ("shutdown_timeout_ms", limits.shutdown_timeout_ms),
         ];

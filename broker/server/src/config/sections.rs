@@ -77,6 +77,10 @@ pub(crate) struct Limits {
     /// How long a call that waits for its client's input is kept, in milliseconds.
     #[schemars(range(min = 1))]
     pub(crate) input_timeout_ms: u64,
+    /// How long a request of the older era goes on after its client's connection broke, in milliseconds: until then the client may
+    /// come back and read on.
+    #[schemars(range(min = 1))]
+    pub(crate) resume_timeout_ms: u64,
     /// How long a server may take to start and list what it offers, in milliseconds.
     #[schemars(range(min = 1))]
     pub(crate) start_timeout_ms: u64,
@@ -97,6 +101,7 @@ impl Default for Limits {
             page_size: 200,
             idle_timeout_ms: 1_800_000,
             input_timeout_ms: 600_000,
+            resume_timeout_ms: 60_000,
             start_timeout_ms: 30_000,
             shutdown_timeout_ms: 10_000,
         }

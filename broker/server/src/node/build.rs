@@ -185,6 +185,7 @@ pub(super) fn edge(config: &Config, address: SocketAddr, edges: &CancellationTok
         default_call_timeout: Duration::from_millis(config.limits.call_timeout_ms),
         session_idle_timeout: Duration::from_millis(config.limits.idle_timeout_ms),
         input_timeout: input_timeout(config),
+        resume_timeout: Duration::from_millis(config.limits.resume_timeout_ms),
         era: config.listen.era.into(),
         sessions: SessionPlaces::new(config.limits.max_sessions),
         shutdown: edges.clone(),

@@ -16,6 +16,8 @@ pub(super) struct Double {
     pub(super) calls: Mutex<Vec<Call>>,
     /// Goes to every open listen stream.
     pub(super) changes: broadcast::Sender<Notification>,
+    /// Progress of every running "paced"; 0 ends it.
+    pub(super) paces: broadcast::Sender<u32>,
     ended: mpsc::UnboundedSender<String>,
     ends: tokio::sync::Mutex<mpsc::UnboundedReceiver<String>>,
 }
@@ -23,7 +25,13 @@ pub(super) struct Double {
 impl Default for Double {
     fn default() -> Self {
         let (ended, ends) = mpsc::unbounded_channel();
-        Self { calls: Mutex::default(), changes: broadcast::Sender::new(16), ended, ends: ends.into() }
+        Self {
+            calls: Mutex::default(),
+            changes: broadcast::Sender::new(16),
+            paces: broadcast::Sender::new(512),
+            ended,
+            ends: ends.into(),
+        }
     }
 }
 
@@ -97,6 +105,20 @@ impl Double {
             "forever" => self.watched("forever", vec![], true),
             "input" => Reply::ready(Ok(json_of(&json!({"resultType": "input_required", "inputRequests": {}})))),
             "asks" => self.asks(call, &token),
+            "paced" => {
+                let guard = Dropped(self.ended.clone(), "paced".to_owned());
+                let paces = (self.paces.subscribe(), guard, token, result);
+                Reply::new(stream::unfold(paces, |(mut paces, guard, token, result)| async move {
+                    let event = match paces.recv().await.ok()? {
+                        0 => done(&result),
+                        n => Event::Progress(notification(
+                            "notifications/progress",
+                            json!({"progressToken": token, "progress": n}),
+                        )),
+                    };
+                    Some((event, (paces, guard, token, result)))
+                }))
+            }
             "missing" => {
                 Reply::ready(Err(Error { code: Some(-32002), ..Error::new(ErrorKind::Server, "no such resource") }))
             }

@@ -47,6 +47,7 @@ pub(super) struct Feed {
     pub(super) table: Weak<Table>,
     pub(super) idle_timeout: Duration,
     pub(super) listen_timeout: Duration,
+    pub(super) resume_timeout: Duration,
     pub(super) address: Option<SocketAddr>,
     pub(super) place: OwnedSemaphorePermit,
 }
@@ -78,7 +79,8 @@ impl Listen {
 impl Feed {
     pub(super) async fn run(self, mut commands: mpsc::Receiver<Command>) {
         let mut listen = Listen::Idle;
-        let mut idle_check = tokio::time::interval((self.idle_timeout / 4).max(SHORTEST_IDLE_CHECK));
+        let period = (self.idle_timeout / 4).min(self.resume_timeout).max(SHORTEST_IDLE_CHECK);
+        let mut idle_check = tokio::time::interval(period);
         loop {
             tokio::select! {
                 () = self.session.closed().cancelled() => break,
@@ -96,10 +98,13 @@ impl Feed {
                     }
                     None => listen = Listen::Open(self.listen()),
                 },
-                _ = idle_check.tick() => if self.session.idle() >= self.idle_timeout {
-                    tracing::debug!("ended an idle session");
-                    break;
-                },
+                _ = idle_check.tick() => {
+                    self.session.replay().sweep();
+                    if self.session.idle() >= self.idle_timeout {
+                        tracing::debug!("ended an idle session");
+                        break;
+                    }
+                }
             }
         }
         self.session.close();

@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures::Stream;
+use futures::{Stream, StreamExt};
 use spanwire_era::session::{self as era, Answered, Heard, Retry, RoundId, Step};
 use spanwire_mcp::{Json, Notification, Request, RequestId, Response, Revision, input::InputRequired};
 use spanwire_model::{Error, ErrorKind, Outcome, Principal};
@@ -17,10 +17,13 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{feed::Command, outbox::Outbox};
+use super::{
+    feed::Command,
+    replay::{Bounds, EventId, Replay},
+    resume,
+};
 use crate::server::{
     Caller,
-    answer::Out,
     streams::{StreamSlot, Streams},
 };
 
@@ -35,7 +38,7 @@ pub(super) struct Opened {
     pub(super) state: era::Session,
     pub(super) commands: mpsc::Sender<Command>,
     pub(super) closed: CancellationToken,
-    pub(super) max_events: usize,
+    pub(super) bounds: Bounds,
 }
 
 /// One open session.
@@ -47,7 +50,7 @@ pub(crate) struct Session {
     running: Mutex<HashMap<RequestId, CancellationToken>>,
     /// Who waits for a round of the client's answers.
     waiting: Mutex<HashMap<RoundId, oneshot::Sender<Retry>>>,
-    outbox: Arc<Outbox>,
+    replay: Arc<Replay>,
     slot: Mutex<Weak<StreamSlot>>,
     last_used: Mutex<Instant>,
     commands: mpsc::Sender<Command>,
@@ -74,7 +77,7 @@ impl Session {
             state: Mutex::new(opened.state),
             running: Mutex::default(),
             waiting: Mutex::default(),
-            outbox: Arc::new(Outbox::new(opened.max_events)),
+            replay: Arc::new(Replay::new(opened.bounds)),
             slot: Mutex::default(),
             last_used: Mutex::new(Instant::now()),
             commands: opened.commands,
@@ -113,7 +116,7 @@ impl Session {
 
     /// How long nothing has used the session: no message, no running request, no open stream.
     pub(super) fn idle(&self) -> Duration {
-        if !lock(&self.running).is_empty() || self.outbox.is_read() {
+        if !lock(&self.running).is_empty() || self.replay.is_read() {
             self.touch();
         }
         lock(&self.last_used).elapsed()
@@ -232,23 +235,46 @@ impl Session {
 
     /// Puts a message on the session's stream.
     pub(super) fn tell(&self, message: Bytes) {
-        self.outbox.push(message);
+        self.replay.tell(message);
     }
 
-    /// The session's stream, in place of an earlier one.
-    pub(super) fn stream(&self, streams: &Streams) -> Result<impl Stream<Item = Out> + Send + use<>, Error> {
+    /// The session's streams.
+    pub(super) fn replay(&self) -> &Arc<Replay> {
+        &self.replay
+    }
+
+    /// What cancels those of these requests that run.
+    pub(super) fn tokens(&self, ids: &[RequestId]) -> Vec<CancellationToken> {
+        let running = lock(&self.running);
+        ids.iter().filter_map(|id| running.get(id).cloned()).collect()
+    }
+
+    /// The session's own stream, in place of an earlier one: after an event, or from what has not been sent.
+    pub(super) fn stream(
+        &self,
+        streams: &Streams,
+        after: Option<EventId>,
+        keep_alive: Duration,
+    ) -> Result<impl Stream<Item = Bytes> + Send + use<>, Error> {
         let slot = self.slot(streams)?;
         let closed = self.closed.clone();
-        let mut reader = self.outbox.read();
+        let reader = match after {
+            Some(after) => self.replay.resume(after),
+            None => self.replay.listen(),
+        };
+        let reader = reader.ok_or_else(|| Error::new(ErrorKind::Internal, "the session has no stream of its own"))?;
+        let ids = self.with_state(era::Session::resumes);
         Ok(async_stream::stream! {
             let _slot = slot;
+            let events = resume::events(reader, None, ids, keep_alive);
+            tokio::pin!(events);
             loop {
-                let message = tokio::select! {
+                let event = tokio::select! {
                     () = closed.cancelled() => None,
-                    message = reader.next() => message,
+                    event = events.next() => event,
                 };
-                match message {
-                    Some(message) => yield Out::Notification(message),
+                match event {
+                    Some(event) => yield event,
                     None => break,
                 }
             }

@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use super::{
     feed::{self, Feed},
+    replay::Bounds,
     session::{Opened, Session},
 };
 use crate::server::{
@@ -44,7 +45,7 @@ pub(crate) struct Sessions {
     node: Option<NodeId>,
     open: Arc<Table>,
     places: SessionPlaces,
-    max_events: usize,
+    bounds: Bounds,
     idle_timeout: Duration,
     listen_timeout: Duration,
     dispatch: Arc<dyn Dispatch>,
@@ -73,7 +74,12 @@ impl Sessions {
             node,
             open: Arc::default(),
             places: config.sessions.clone(),
-            max_events: config.max_session_events,
+            bounds: Bounds {
+                max_waiting: config.max_session_events,
+                max_events: config.max_replay_events,
+                max_bytes: config.max_replay_bytes,
+                resume_timeout: config.resume_timeout,
+            },
             idle_timeout: config.session_idle_timeout,
             listen_timeout: config.max_call_timeout,
             dispatch,
@@ -116,7 +122,7 @@ impl Sessions {
             state,
             commands,
             closed: self.closed.child_token(),
-            max_events: self.max_events,
+            bounds: self.bounds,
         }));
         self.open.0.write().unwrap_or_else(PoisonError::into_inner).insert(id, session.clone());
         let feed = Feed {
@@ -125,6 +131,7 @@ impl Sessions {
             table: Arc::downgrade(&self.open),
             idle_timeout: self.idle_timeout,
             listen_timeout: self.listen_timeout,
+            resume_timeout: self.bounds.resume_timeout,
             address: caller.address,
             place,
         };
