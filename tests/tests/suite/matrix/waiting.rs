@@ -26,12 +26,6 @@ const WAITING: &[Waiting] = &[
     },
     // A modern server gets a stream for each client.
     Waiting { branch: "main", features: &["one_upstream_subscription"], cells: |cell| cell.server.is_modern() },
-    // The time to live of a parked call is not yet the configured one.
-    Waiting {
-        branch: "main",
-        features: &["never_returns"],
-        cells: |cell| cell.client.is_modern() && !cell.server.is_modern(),
-    },
 ];
 
 /// The branch that a feature waits for in a cell.
