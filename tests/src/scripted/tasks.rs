@@ -142,6 +142,11 @@ pub(super) async fn answer(server: &Arc<Server>, call: &Call, revision: Revision
 /// 2025-11-25: waits for the result, and asks meanwhile what the task wants to know.
 async fn result(server: &Arc<Server>, call: &Call, task: Task, revision: Revision) -> Result<Value, Value> {
     let related = json!({ "io.modelcontextprotocol/related-task": { "taskId": task.id } });
+    if task.status == "completed" {
+        let mut result = task.result;
+        result["_meta"] = related;
+        return Ok(result);
+    }
     let answers = match task.kind.as_str() {
         "task_asks" => {
             let mut asks = rounds("ask_form", &task.tag, revision).unwrap_or_default().remove(0);

@@ -47,6 +47,11 @@ async fn state() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn parting() {
+    runner::run(state::PARTING).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn tasks() {
     runner::run(tasks::FEATURES).await;
 }

@@ -1,4 +1,11 @@
-//! placeholder
+//! Clients that answer anything in any order, in two sessions.
 #![no_main]
+
 use libfuzzer_sys::fuzz_target;
-fuzz_target!(|_data: &[u8]| {});
+
+#[path = "../src/orders.rs"]
+mod reading;
+#[path = "../src/session.rs"]
+mod session;
+
+fuzz_target!(|data: &[u8]| session::play(data));

@@ -36,6 +36,7 @@ const GATHER: Duration = Duration::from_millis(25);
 struct Sent {
     id: i64,
     mark: String,
+    takes_input: bool,
 }
 
 /// The server.
@@ -108,7 +109,8 @@ impl Wire for Played {
                 }
                 None => {
                     let mark = marks_in(request.params.as_str()).next().unwrap_or_default().to_owned();
-                    server.heard().open.push(Sent { id: request.id, mark });
+                    let takes_input = request.method.takes_input();
+                    server.heard().open.push(Sent { id: request.id, mark, takes_input });
                 }
             }
             loop {
@@ -234,7 +236,11 @@ impl Game {
             11 => self.notify_all(orders)?,
             12 => self.withdraw(orders)?,
             13 => tokio::time::sleep(GATHER).await,
-            14 if orders.choose(8)? == 0 => self.unasked(Unasked::SessionRenewed),
+            14 if orders.choose(8)? == 0 => {
+                // A server that has lost its session goes on with none of its calls.
+                self.server.heard().open.clear();
+                self.unasked(Unasked::SessionRenewed);
+            }
             15 if orders.choose(16)? == 0 => self.unasked(Unasked::Closed("server \"played\" exited".into())),
             _ => {}
         }
@@ -418,7 +424,10 @@ impl Game {
         };
         let call = match place {
             0 | 1 => Some(sent.id),
-            2 => None,
+            // Only the three methods that may ask are suspected: a question in the middle of another one, which says nothing
+            // of where it comes from, would be taken for theirs.
+            2 if sent.takes_input => None,
+            2 => Some(sent.id),
             // A call that is not there; the question is nobody's then.
             _ => Some(-7),
         };

@@ -1,5 +1,7 @@
 //! One connector for all transports. A new transport is one line here.
 
+use std::time::Duration;
+
 use anyhow::Context;
 use async_trait::async_trait;
 use spanwire_http::client::{Config as HttpConfig, HttpConnector};
@@ -13,13 +15,16 @@ pub(super) struct Connectors {
 }
 
 impl Connectors {
-    /// Connectors whose servers may send messages of this many bytes.
-    pub(super) fn new(max_message_bytes: usize) -> anyhow::Result<Self> {
+    /// Connectors whose servers may send messages of this many bytes, and keep a call that waits for its client's input for this
+    /// long.
+    pub(super) fn new(max_message_bytes: usize, input_timeout: Duration) -> anyhow::Result<Self> {
         let program = std::env::current_exe().context("cannot find this program's own file")?;
         let info = format!("{{\"name\":\"spanwire\",\"version\":\"{}\"}}", env!("CARGO_PKG_VERSION"));
         let info = Json::from_trusted(info);
-        let stdio = StdioConfig { max_line_bytes: max_message_bytes, ..StdioConfig::new(program, info.clone()) };
-        let http = HttpConfig { max_body_bytes: max_message_bytes, ..HttpConfig::new(info) };
+        let mut stdio = StdioConfig { max_line_bytes: max_message_bytes, ..StdioConfig::new(program, info.clone()) };
+        let mut http = HttpConfig { max_body_bytes: max_message_bytes, ..HttpConfig::new(info) };
+        stdio.settings.waits.parked = input_timeout;
+        http.settings.waits.parked = input_timeout;
         Ok(Self { stdio: StdioConnector::new(stdio), http: HttpConnector::new(http) })
     }
 }

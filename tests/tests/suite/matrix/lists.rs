@@ -19,6 +19,9 @@ pub(super) const FEATURES: &[Feature] = &[
     feature_of!(greeting),
     feature_of!(apps, |cell| cell.server.revision >= Revision::V2025_06_18),
     feature_of!(extensions, |cell| cell.client.is_modern() && cell.server.is_modern() && cell.nodes == Nodes::Other),
+    feature_of!(task_support_is_listed, |cell| {
+        cell.client.revision == Revision::V2025_11_25 && cell.server.revision == Revision::V2025_11_25
+    }),
     feature_of!(negotiation_is_shown, |cell| cell.client.is_modern() && cell.nodes == Nodes::Same),
 ];
 
@@ -83,19 +86,32 @@ fn is_app(entry: &Value) -> bool {
     entry["name"].as_str().is_some_and(|name| name.ends_with("panel"))
 }
 
+/// Which tools can be tasks is another feature.
+fn without_tasks(mut entry: Value) -> Value {
+    entry.as_object_mut().map(|entry| entry.remove("execution"));
+    entry
+}
+
+/// Which tools of a legacy server can be tasks is what the server says, for a client that reads it.
+async fn task_support_is_listed(world: &World) -> Result<()> {
+    let support = |tools: Vec<Value>| -> Value {
+        tools.into_iter().map(|tool| json!([tool["name"], tool.get("execution")])).collect()
+    };
+    let pages = pages_of(world, Listed::Tools).await?;
+    let got = support(own_entries(world, Listed::Tools, &pages));
+    let own = entries(Listed::Tools, world.cell.server.revision);
+    let expected = support(own.into_iter().map(|entry| exposed(world, Listed::Tools, entry)).collect());
+    same("what can be a task", &expected, &got)
+}
+
 /// Everything that is listed, with icons, titles, annotations, schemas and members that nobody knows.
 async fn lists(world: &World) -> Result<()> {
     for listed in Listed::ALL {
         let pages = pages_of(world, listed).await?;
-        let plain = |mut entry: Value| {
-            // Tasks are another feature.
-            entry.as_object_mut().map(|entry| entry.remove("execution"));
-            entry
-        };
         let got: Value =
-            own_entries(world, listed, &pages).into_iter().filter(|entry| !is_app(entry)).map(plain).collect();
+            own_entries(world, listed, &pages).into_iter().filter(|entry| !is_app(entry)).map(without_tasks).collect();
         let own = entries(listed, world.cell.server.revision).into_iter().filter(|entry| !is_app(entry));
-        let expected: Value = own.map(|entry| plain(exposed(world, listed, entry))).collect();
+        let expected: Value = own.map(|entry| without_tasks(exposed(world, listed, entry))).collect();
         same(listed.method(), &expected, &got)?;
     }
     Ok(())
@@ -189,7 +205,7 @@ async fn apps(world: &World) -> Result<()> {
     let revision = world.cell.server.revision;
     for listed in [Listed::Tools, Listed::Resources] {
         let pages = pages_of(world, listed).await?;
-        let got: Value = own_entries(world, listed, &pages).into_iter().filter(is_app).collect();
+        let got: Value = own_entries(world, listed, &pages).into_iter().filter(is_app).map(without_tasks).collect();
         let own = entries(listed, revision).into_iter().filter(is_app);
         let expected: Value = own.map(|entry| exposed(world, listed, entry)).collect();
         same(listed.method(), &expected, &got)?;

@@ -4,6 +4,8 @@ use std::thread;
 
 #[path = "../../../../adapters/era/fuzz/src/orders.rs"]
 mod reading;
+#[path = "../../../../adapters/era/fuzz/src/session.rs"]
+mod session;
 #[path = "../../../../adapters/era/fuzz/src/upstream.rs"]
 mod upstream;
 
@@ -26,6 +28,17 @@ fn bytes(seed: u64) -> Vec<u8> {
     };
     let length = 8 + next() % LONGEST;
     (0..length).map(|_| next().to_le_bytes()[0]).collect()
+}
+
+/// Orders for the sessions, which take no time.
+const SESSION_PLAYS: u64 = 4000;
+
+#[test]
+fn any_order_of_answers_is_survived() {
+    for seed in 0..SESSION_PLAYS {
+        let played = std::panic::catch_unwind(|| session::play(&bytes(seed)));
+        assert!(played.is_ok(), "the order of seed {seed} is not survived: {:?}", bytes(seed));
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 use spanwire_mcp::{Revision, codes};
-use spanwire_tests::scripted::{Answer, Client, Way};
+use spanwire_tests::scripted::{Answer, Client, Noted, Way};
 
 use super::{
     cell::{Cell, Nodes, Transport},
@@ -22,6 +22,10 @@ pub(super) const FEATURES: &[Feature] = &[
     feature_of!(state_of_another_request, modern_client, questions_apart),
     feature_of!(replayed_state, |cell| modern_client(cell) && !cell.server.is_modern(), questions_apart),
     feature_of!(the_retry_lands_elsewhere, |cell| modern_client(cell) && cell.nodes != Nodes::Either, questions_apart),
+];
+
+/// Apart from the others: see [`may_never_return`].
+pub(super) const PARTING: &[Feature] = &[
     feature_of!(never_returns, may_never_return, questions_apart),
     feature_of!(cancelled_while_asked, |cell| {
         has_elicitation(cell)
@@ -68,12 +72,14 @@ async fn must_be_refused(world: &World, what: &str, response: &Value, heard: usi
     let text = response.to_string();
     ensure!(!text.contains("answer") || !text.contains("odd"), "{what}: the refusal tells the state: {text}");
     let now = messages(world).await?;
-    ensure!(now == heard, "{what}: the server heard {} messages more", now - heard);
+    ensure!(now == heard, "{what}: the server heard of {} calls more", now - heard);
     Ok(())
 }
 
+/// How many calls the server has heard of. Cancellations and refused questions may come late, and are none.
 async fn messages(world: &World) -> Result<usize> {
-    Ok(world.heard().await?.into_iter().filter(|noted| noted.way == Way::In).count())
+    let heard = world.heard().await?;
+    Ok(heard.iter().filter(|noted| noted.way == Way::In && noted.message["method"] == "tools/call").count())
 }
 
 /// The right retry goes through.
@@ -87,6 +93,11 @@ async fn must_go_through(world: &World, params: &Value, asked: &Value) -> Result
 /// What the client holds says nothing, and is different each time.
 async fn state_is_sealed(world: &World) -> Result<()> {
     let (params, first) = asked(world).await?;
+    // Where questions name no call, what asks runs alone.
+    let apart = questions_apart(&world.cell);
+    if apart {
+        must_go_through(world, &params, &first).await?;
+    }
     let (_, second) = asked(world).await?;
     let (one, two) = (state_of(&first)?, state_of(&second)?);
     ensure!(one != two, "the same state twice: {one}");
@@ -96,7 +107,9 @@ async fn state_is_sealed(world: &World) -> Result<()> {
         ensure!(state.bytes().all(safe), "it can be read: {state}");
         ensure!(!state.contains(&world.tag), "it tells the tag: {state}");
     }
-    must_go_through(world, &params, &first).await?;
+    if !apart {
+        must_go_through(world, &params, &first).await?;
+    }
     must_go_through(world, &params, &second).await
 }
 
@@ -201,13 +214,13 @@ async fn never_returns(world: &World) -> Result<()> {
         ensure!(ended.get("error").is_some(), "the call ended with {ended}");
         return Ok(());
     }
-    // The server hears that nobody answered, or that the call is over.
-    world
-        .server_sees("the end of the question", |lines| {
-            let answered = lines.iter().any(|noted| noted.way == Way::In && noted.message.get("error").is_some());
-            is_over(lines).or(answered.then_some(()))
-        })
-        .await
+    world.server_sees("the end of the question", is_settled).await
+}
+
+/// The server has heard that nobody will answer, after which it ends the call by itself, or that the call is over.
+fn is_settled(lines: &[Noted]) -> Option<()> {
+    let refused = lines.iter().any(|noted| noted.way == Way::In && noted.message.get("error").is_some());
+    is_over(lines).or(refused.then_some(()))
 }
 
 /// A legacy client cancels its call while it is asked: so is the server's.
@@ -221,7 +234,7 @@ async fn cancelled_while_asked(world: &World) -> Result<()> {
     world.client.wait("the question", question).await?;
     world.client.cancel(&id).await?;
     if !world.cell.server.is_modern() {
-        world.server_sees("the end of the call", is_over).await?;
+        world.server_sees("the end of the question", is_settled).await?;
     }
     world.is_served().await?;
     let answered =

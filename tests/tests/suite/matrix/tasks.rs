@@ -115,7 +115,13 @@ async fn a_task_asks(world: &World) -> Result<()> {
     let ask = rounds("ask_form", &world.tag, world.cell.server.revision).context("no question")?.remove(0).remove(0);
     let id = start(world, &world.client, "task_asks").await?;
     let said = answer(&world.tag, ask.method, &ask.params);
-    let expected = done(&json!([{ ask.key: said }]).to_string());
+    let mut heard = said.clone();
+    if !world.cell.server.is_modern() {
+        // 2025-11-25, basic/utilities/tasks: what belongs to a task says so, with the id that the server knows.
+        let related = json!({ "taskId": format!("task_asks/{}", world.tag) });
+        heard["_meta"] = json!({ "io.modelcontextprotocol/related-task": related });
+    }
+    let expected = done(&json!([{ ask.key: heard }]).to_string());
     if !world.client.is_modern() {
         let response = world.client.ask("tasks/result", json!({ "taskId": id })).await?;
         return same("the result", &expected, &plain(response["result"].clone()));
