@@ -4,10 +4,10 @@
 //! sent until the server has answered it: a call is not answered before its own requests are. One that its caller has
 //! cancelled may still ask for a while. One suspect is certainty. With several the request is held, and the connection takes no
 //! further calls, until the others are answered and one is left. What has asked before is remembered, so that it runs alone the
-//! next time.
+//! next time; what is called for the first time waits a moment for others of its kind.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     time::Duration,
 };
 
@@ -18,11 +18,13 @@ use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 const MAX_HELD: usize = 32;
 /// Targets of calls that are remembered to have asked; the oldest one is forgotten first.
 const MAX_ASKERS: usize = 256;
+/// Targets of calls that are remembered not to have asked; with more, all are forgotten.
+const MAX_QUIET: usize = 1024;
 /// Cancelled calls that are kept in mind; above it the one that was cancelled first is forgotten.
 const MAX_CANCELLED: usize = 1024;
 
 /// What a call is about: a method and a name.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Target {
     method: Method,
     name: String,
@@ -56,6 +58,7 @@ pub(super) struct Attribution {
     held: Vec<Held>,
     cancelled: VecDeque<Cancelled>,
     askers: VecDeque<Target>,
+    quiet: HashSet<Target>,
 }
 
 #[derive(Debug)]
@@ -170,6 +173,23 @@ impl Attribution {
     /// True when such a call is remembered to have asked. Costs nothing where nobody has.
     pub(super) fn has_asked(&self, method: &Method, params: &Json) -> bool {
         self.has_askers() && self.askers.contains(&Target::of(method, params))
+    }
+
+    /// True when nothing is known of such calls yet.
+    pub(super) fn is_new(&self, method: &Method, params: &Json) -> bool {
+        let target = Target::of(method, params);
+        !self.askers.contains(&target) && !self.quiet.contains(&target)
+    }
+
+    /// Such a call came to its end without asking.
+    pub(super) fn is_quiet(&mut self, target: Target) {
+        if self.askers.contains(&target) {
+            return;
+        }
+        if self.quiet.len() >= MAX_QUIET {
+            self.quiet.clear();
+        }
+        self.quiet.insert(target);
     }
 
     /// True when a cancelled call may still ask that is remembered to do so.

@@ -51,6 +51,9 @@ impl Default for Timeouts {
 pub struct Waits {
     /// After the first request, for further ones that go into the same `input_required`.
     pub gather: Duration,
+    /// For its turn, of a call that is made the first time on a connection where the server does not say which call it asks for: one
+    /// at a time shows which of them ask.
+    pub first: Duration,
     /// Until it is clear to which of several calls a request belongs; meanwhile the connection takes no further calls.
     pub attribute: Duration,
     /// As long as a server may go on with a call that was cancelled, and ask. Meanwhile no request is taken for another call's,
@@ -64,6 +67,7 @@ impl Default for Waits {
     fn default() -> Self {
         Self {
             gather: Duration::from_millis(20),
+            first: Duration::from_secs(1),
             attribute: Duration::from_secs(10),
             cancelled: Duration::from_secs(30),
             parked: Duration::from_secs(600),
@@ -135,7 +139,7 @@ pub(super) async fn open(
     let (board, listeners, level) = <(Arc<Board>, Arc<Listeners>, Arc<Level>)>::default();
     let tasks = Arc::new(Tasks::new(line.clone(), stop.clone()));
     let (answers, courier) = Answers::new(line.server.clone());
-    let desk = Arc::new(Desk::new(line.server.clone(), settings.waits, answers));
+    let desk = Arc::new(Desk::new(&line, settings.waits, answers));
     let (notices_tx, notices) = mpsc::channel(NOTICES);
     let pump = Pump {
         line: line.clone(),

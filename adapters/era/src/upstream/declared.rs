@@ -7,6 +7,12 @@ use spanwire_mcp::{
 };
 use spanwire_model::{Error, ErrorKind, Outcome};
 
+/// True when the caller can be asked anything.
+pub(super) fn may_be_asked(params: &Json) -> bool {
+    let declared = capabilities(params.get("_meta").as_ref());
+    ["elicitation", "sampling", "roots"].iter().any(|one| declared.get(one).is_some())
+}
+
 /// The members that matter, found in one pass.
 pub(super) struct Said {
     /// `_meta`.

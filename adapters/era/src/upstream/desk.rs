@@ -7,6 +7,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use spanwire_mcp::{Json, Method, Notification, Request, RequestId, input::InputRequired};
@@ -21,8 +22,9 @@ use super::{
     again::Again,
     attribution::{Attribution, Lane, Target},
     connect::Waits,
-    declared::capabilities,
+    declared::{capabilities, may_be_asked},
     interactive::{Source, at},
+    line::Line,
     parked::drive,
     requests::Answers,
     table::{Entry, Resumed, Table},
@@ -36,6 +38,10 @@ pub(super) struct Desk {
     news: AtomicU64,
     wake: Notify,
     lane: Arc<Semaphore>,
+    /// The server's requests say which call they belong to.
+    says_whose: bool,
+    /// For the turn of a call about which nothing is known.
+    first: Duration,
 }
 
 /// The place of a call in the table, while somebody reads its reply. Dropping it cancels the call.
@@ -55,7 +61,8 @@ enum Wait {
 }
 
 impl Desk {
-    pub(super) fn new(server: Arc<str>, waits: Waits, answers: Answers) -> Self {
+    pub(super) fn new(line: &Line, waits: Waits, answers: Answers) -> Self {
+        let server = line.server.clone();
         let table = Table {
             server: server.clone(),
             waits,
@@ -73,6 +80,8 @@ impl Desk {
             news: AtomicU64::new(0),
             wake: Notify::new(),
             lane: Arc::new(Semaphore::new(1)),
+            says_whose: line.wire.says_whose(),
+            first: waits.first,
         }
     }
 
@@ -97,6 +106,15 @@ impl Desk {
         elicitations: Vec<String>,
     ) -> Result<Seat> {
         let mut entry = Entry::new(call.method.clone(), call.params.clone(), elicitations);
+        entry.is_new = !self.says_whose
+            && may_be_asked(&call.params)
+            && self.with(|table| table.attribution.is_new(&call.method, &call.params));
+        if entry.is_new {
+            // Without its turn it enters all the same: most calls ask nothing.
+            let within = call.deadline.min(Instant::now() + self.first);
+            entry.lane =
+                tokio::time::timeout_at(within, self.lane.clone().acquire_owned()).await.ok().and_then(Result::ok);
+        }
         loop {
             let mut changed = pin!(self.wake.notified());
             changed.as_mut().enable();

@@ -45,6 +45,8 @@ pub(super) struct Entry {
     pub answered: bool,
     /// Held until then, so that the next one enters only after it.
     pub lane: Option<Lane>,
+    /// Whether it asks was not known when it came.
+    pub is_new: bool,
 }
 
 impl Entry {
@@ -59,6 +61,7 @@ impl Entry {
             state: None,
             answered: false,
             lane: None,
+            is_new: false,
         }
     }
 
@@ -183,6 +186,10 @@ impl Table {
         let Some(entry) = self.calls.get_mut(&id) else { return };
         entry.answered = true;
         entry.lane = None;
+        if std::mem::take(&mut entry.is_new) && !entry.asks() {
+            let target = entry.target();
+            self.attribution.is_quiet(target);
+        }
         // Whoever waits for its turn looks again.
         self.news |= self.attribution.has_askers();
         let open = entry.questions.refuse("the call has been answered");

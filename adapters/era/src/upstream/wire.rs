@@ -91,6 +91,11 @@ pub trait Wire: Send + Sync + 'static {
     /// True when silence on `server/discover` proves a legacy server, as it does on stdio.
     fn silence_is_legacy(&self) -> bool;
 
+    /// True when a request of the server comes on the stream of the call that it belongs to, as a rule.
+    fn says_whose(&self) -> bool {
+        false
+    }
+
     /// Ends the connection, politely at first and by force within a bounded time.
     async fn close(&self);
 }

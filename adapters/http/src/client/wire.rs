@@ -168,6 +168,10 @@ impl Wire for HttpWire {
         false
     }
 
+    fn says_whose(&self) -> bool {
+        true
+    }
+
     async fn close(&self) {
         let inner = &self.inner;
         inner.stop.cancel();

@@ -91,7 +91,13 @@ impl Peer {
 
     pub(super) async fn with(capabilities: &'static str, change: impl FnOnce(&mut Waits)) -> Self {
         let server = legacy(capabilities, |request| (request.method == Method::SetLevel).then(|| Ok(json("{}"))));
-        let mut waits = Waits { gather: Duration::from_millis(5), attribute: LONG, cancelled: LONG, parked: LONG };
+        let mut waits = Waits {
+            gather: Duration::from_millis(5),
+            first: Duration::ZERO,
+            attribute: LONG,
+            cancelled: LONG,
+            parked: LONG,
+        };
         change(&mut waits);
         *server.waits.lock().unwrap() = waits;
         let connected = server.connect(EraChoice::Auto).await.unwrap();

@@ -190,3 +190,39 @@ async fn a_new_session_has_asked_nothing() {
     }
     peer.idle().await;
 }
+
+#[tokio::test]
+async fn what_is_called_for_the_first_time_shows_alone_whether_it_asks() {
+    let peer = Peer::new(|waits| waits.first = LONG).await;
+    let (one, first) = peer.start("one", ALL).await;
+    let two = peer.run(tool("two", ALL, ""));
+    // Who can be asked nothing has nothing to wait for.
+    let (deaf, third) = peer.start("three", "{}").await;
+    assert!(is_waiting(&peer, "two"));
+    peer.finish(third, RESULT);
+    deaf.outcome().await.unwrap();
+    peer.elicit("q1", None).await;
+    let asked = one.asked().await;
+    let retry = peer.retry("one", asked.state(), &asked.answers(&[ACCEPT]));
+    peer.server.saw(r#""id":"q1","result""#).await;
+    assert!(is_waiting(&peer, "two"));
+    peer.finish(first, RESULT);
+    retry.outcome().await.unwrap();
+    let second = peer.server.id_of("\"two\"").await;
+    peer.elicit("q2", None).await;
+    let asked = two.asked().await;
+    let retry = peer.retry("two", asked.state(), &asked.answers(&[ACCEPT]));
+    peer.server.saw(r#""id":"q2","result""#).await;
+    peer.finish(second, RESULT);
+    retry.outcome().await.unwrap();
+    // What has shown that it does not ask waits for nobody any more.
+    let (quiet, id) = peer.start("quiet", ALL).await;
+    peer.finish(id, RESULT);
+    quiet.outcome().await.unwrap();
+    let both = [peer.start("quiet", ALL).await, peer.start("quiet", ALL).await];
+    for (running, id) in both {
+        peer.finish(id, RESULT);
+        running.outcome().await.unwrap();
+    }
+    peer.idle().await;
+}
