@@ -215,6 +215,30 @@ async fn what_a_server_asks_is_answered_through_any_node() {
 }
 
 #[tokio::test]
+async fn a_stream_that_broke_at_one_node_is_read_on_at_the_other() {
+    let pair = Pair::start().await;
+    let at_a = Old::open(&pair.a, "2025-11-25").await;
+    let at_b = at_a.through(&pair.b);
+    let rounds = json!([{"a": {"method": "roots/list"}}]);
+    let call = request(1, "tools/call", json!({"name": "asks", "arguments": {"rounds": rounds}}));
+    let mut events = Events::open(at_b.post(&call)).await;
+    let asked = events.message().await.unwrap();
+    let last = events.last_id.clone().unwrap();
+    drop(events);
+    let mut events = Events::open(at_a.get().header("last-event-id", &last)).await;
+    let answer = json!({"jsonrpc": "2.0", "id": asked["id"], "result": {"roots": []}});
+    assert_eq!(ask(at_b.post(&answer)).await.0, 202);
+    let outcome = events.message().await.unwrap();
+    assert_eq!(outcome["id"], 1, "{outcome}");
+    // And the other way round.
+    let mut again = Events::open(at_b.get().header("last-event-id", &last)).await;
+    assert_eq!(again.message().await, Some(outcome));
+    assert_eq!(again.message().await, None);
+    let unknown = at_b.get().header("last-event-id", "9-9");
+    assert_eq!(ask(unknown).await.0, 400);
+}
+
+#[tokio::test]
 async fn each_node_checks_what_is_its_own() {
     let pair = Pair::start().await;
     let at_b = Old::open(&pair.a, "2025-06-18").await.through(&pair.b);
