@@ -40,7 +40,7 @@ const LISTS: [(Method, &[ListKind]); 3] = [
 pub(crate) fn listen(inner: &Arc<Inner>, listen: Listen) -> Reply {
     let Listen { call, mut filter } = listen;
     if !filter.task_ids.is_empty() && !tasks::is_declared_by(&call.params) {
-        return Reply::ready(Err(undeclared()));
+        return Reply::ready(Err(undeclared("a subscription to tasks")));
     }
     let wanted = filter.resource_subscriptions.len() + filter.task_ids.len();
     if wanted > inner.config.max_subscriptions {
@@ -112,9 +112,9 @@ pub(crate) fn listen(inner: &Arc<Inner>, listen: Listen) -> Reply {
     })
 }
 
-/// The error for a client that names tasks and has not declared the extension (ext-tasks, "Task Status Notifications").
-fn undeclared() -> Error {
-    let text = format!("a subscription to tasks needs the client capability extensions[\"{}\"]", tasks::EXTENSION);
+/// The error for a client that names tasks and has not declared the extension (ext-tasks, "Capability Negotiation").
+pub(crate) fn undeclared(what: &str) -> Error {
+    let text = format!("{what} needs the client capability extensions[\"{}\"]", tasks::EXTENSION);
     Error::new(ErrorKind::MissingCapability, text).with_data(Json::from_trusted(tasks::MISSING_DATA))
 }
 

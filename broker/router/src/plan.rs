@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use spanwire_catalog::{Snapshot, View, suggest};
-use spanwire_mcp::{CompletionRef, Method, Params};
+use spanwire_mcp::{CompletionRef, Method, Params, tasks};
 use spanwire_model::{Call, Error, ErrorKind, ListKind, Result, Route};
 use spanwire_policy::Policy;
 
 use crate::{
     Inner, Plan,
     forward::{Elsewhere, Forward},
-    listen::Listen,
+    listen::{self, Listen},
     local, rewrite, sealed,
 };
 
@@ -113,6 +113,9 @@ fn to_resource(inner: &Inner, policy: &Policy, view: &View, call: Call, params: 
 
 /// The id of a task says which server has it.
 fn to_task(inner: &Inner, policy: &Policy, view: &View, call: Call, params: &Params<'_>) -> Result<Plan> {
+    if !tasks::is_declared_by(&call.params) {
+        return Err(listen::undeclared(call.method.as_str()));
+    }
     let id = params.task_id.as_deref().ok_or_else(|| missing("taskId"))?;
     let (route, back) = sealed::task_route(inner, view, id)?;
     match permit(policy, view, call, route, None) {

@@ -9,6 +9,10 @@ use super::{
     world::{Node, Request, Setup, World},
 };
 
+/// A client that can handle tasks.
+const DECLARED: &str =
+    r#""_meta":{"io.modelcontextprotocol/clientCapabilities":{"extensions":{"io.modelcontextprotocol/tasks":{}}}}"#;
+
 /// The text of a member of a result.
 fn text(result: &str, key: &str) -> String {
     Json::from_trusted(result.to_owned()).get(key).unwrap_or_else(|| panic!("no {key} in {result}")).read().unwrap()
@@ -129,12 +133,19 @@ async fn a_task_is_found_again_by_whom_it_was_given_to() {
     a.ready("fs", "a").await;
     b.entry("fs", "a", |_| true).await;
     let id = text(&a.tool("fs__work").by("ann").ok().await, "taskId");
+    let undeclared = a.request("tasks/get", format!(r#"{{"taskId":"{id}"}}"#)).by("ann").outcome().await.unwrap_err();
+    assert_eq!(undeclared.json_rpc_code(), -32021);
+    assert!(undeclared.data.unwrap().as_str().contains("requiredCapabilities"));
     for node in [&a, &b] {
-        let found = node.request("tasks/get", format!(r#"{{"taskId":"{id}"}}"#)).by("ann").ok().await;
+        let found = node.request("tasks/get", format!(r#"{{"taskId":"{id}",{DECLARED}}}"#)).by("ann").ok().await;
         assert_eq!(text(&found, "taskId"), id);
         for (who, which) in [("bob", id.as_str()), ("ann", "mine"), ("ann", &id[..id.len() - 3])] {
-            let unknown =
-                node.request("tasks/get", format!(r#"{{"taskId":"{which}"}}"#)).by(who).outcome().await.unwrap_err();
+            let unknown = node
+                .request("tasks/get", format!(r#"{{"taskId":"{which}",{DECLARED}}}"#))
+                .by(who)
+                .outcome()
+                .await
+                .unwrap_err();
             assert_eq!(unknown.kind, ErrorKind::InvalidParams);
             assert!(unknown.public.starts_with("unknown task"), "{unknown}");
         }
