@@ -9,6 +9,7 @@
 //!
 //! Sources: 2026-07-28 basic/transports/stdio and streamable-http; 2025-11-25 basic/transports.
 
+mod deliver;
 mod exchange;
 mod resume;
 mod session;
@@ -21,12 +22,12 @@ use std::{
 
 use bytes::{BufMut, Bytes, BytesMut};
 use futures::StreamExt;
-use spanwire_mcp::{Limits, Message, Method, Notification, Parsed, Request, RequestId, Response, join_lines};
+use spanwire_mcp::{Limits, Message, Method, Parsed, Request, RequestId, Response, join_lines};
 use spanwire_model::{Error, ErrorKind};
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt},
     sync::{Semaphore, mpsc},
-    time::{Instant, sleep, timeout},
+    time::{sleep, timeout},
 };
 use tokio_util::{
     codec::{FramedRead, LinesCodec, LinesCodecError},
@@ -51,10 +52,6 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
 const NOTIFY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Responses of the host that are on their way to the node at once; further lines wait.
 const MAX_ANSWERS: usize = 32;
-/// A response of the host is posted again for this long while the node is not reachable.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
-/// Wait between two posts of the same response.
-const ANSWER_RETRY: Duration = Duration::from_millis(500);
 /// What the node still says about a request that the host has cancelled is waited for this long.
 const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -294,76 +291,6 @@ impl Bridge {
         if opens && timeout(HANDSHAKE_TIMEOUT, task).await.is_err() {
             tracing::debug!("the node has not answered initialize yet");
         }
-    }
-
-    /// A modern node hears a cancellation as the closing of the request's stream. In a session it is told, and closes the stream
-    /// itself when it has said what is left to say.
-    async fn notify(self: &Arc<Self>, notification: Notification, body: Bytes, tasks: &TaskTracker) {
-        let legacy = self.session.is_open();
-        if notification.method == Method::Cancelled {
-            // First: once the node knows, it ends the stream, and what was cancelled must not be answered for that.
-            let id = notification.params.as_ref().and_then(|params| params.get("requestId"));
-            let id = id.and_then(|id| id.read::<RequestId>().ok());
-            if let Some(running) = id.and_then(|id| self.running().remove(&id)) {
-                running.unwanted.cancel();
-                if !legacy {
-                    running.cancelled.cancel();
-                }
-            }
-        }
-        if legacy {
-            self.deliver(body).await;
-        }
-        match notification.method {
-            Method::Initialized if legacy => {
-                if let Some(stop) = self.session.start_relay(&self.closing) {
-                    let bridge = self.clone();
-                    tasks.spawn(async move {
-                        tokio::select! {
-                            () = stop.cancelled() => {}
-                            () = Box::pin(bridge.relay_stream()) => {}
-                        }
-                    });
-                }
-            }
-            _ => {}
-        }
-    }
-
-    /// Posts what the host answers to the node's request. Nothing waits for it: the request that the node asked in may be the very
-    /// one that is running. A modern node asks nothing.
-    async fn answer_node(self: &Arc<Self>, body: Bytes, tasks: &TaskTracker) {
-        if !self.session.is_open() {
-            tracing::debug!("left aside a response, since no session asked for one");
-            return;
-        }
-        let Ok(place) = self.answers.clone().acquire_owned().await else { return };
-        let bridge = self.clone();
-        tasks.spawn(async move {
-            let until = Instant::now() + ANSWER_TIMEOUT;
-            while !bridge.deliver(body.clone()).await && Instant::now() < until {
-                tokio::select! {
-                    () = bridge.closing.cancelled() => break,
-                    () = sleep(ANSWER_RETRY) => {}
-                }
-            }
-            drop(place);
-        });
-    }
-
-    /// Posts a message that has no answer; false when the node was not reached.
-    async fn deliver(&self, body: Bytes) -> bool {
-        match timeout(NOTIFY_TIMEOUT, self.post(body, self.session.headers())).await {
-            Ok(Ok(response)) => {
-                if !response.status().is_success() {
-                    tracing::debug!(status = response.status().as_u16(), "the node refused a message");
-                }
-                return true;
-            }
-            Ok(Err(error)) => tracing::debug!(private = error.private.as_deref(), "could not deliver: {error}"),
-            Err(_) => tracing::debug!("the node did not take a message in time"),
-        }
-        false
     }
 }
 

@@ -16,6 +16,8 @@ use crate::{NodeId, Principal, Result, TraceContext};
 pub enum Verb {
     /// Posts messages.
     Post,
+    /// Posts messages in the manner of 2024-11-05: the answer says only that they were taken. The session is the id of its stream.
+    Message,
     /// Opens the session's stream, which lasts.
     Get,
     /// Ends the session.

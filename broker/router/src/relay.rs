@@ -62,7 +62,7 @@ impl Places {
     fn take(&self, verb: Verb) -> Result<OwnedSemaphorePermit> {
         let (places, what, max) = match verb {
             Verb::Get => (&self.streams, "streams", MAX_RELAYED_STREAMS),
-            Verb::Post | Verb::Delete => (&self.requests, "requests", MAX_RELAYED_REQUESTS),
+            Verb::Post | Verb::Message | Verb::Delete => (&self.requests, "requests", MAX_RELAYED_REQUESTS),
         };
         places.clone().try_acquire_owned().map_err(|_| {
             let text = format!("too many {what} for sessions of other nodes: the limit is {max}");

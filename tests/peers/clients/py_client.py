@@ -1,10 +1,10 @@
 """The official Python SDK as a client: runs a list of operations and prints one JSON document.
 
     python py_client.py (--url URL | --stdio CMD ARGS...) --era legacy|modern [--token T] [--ops JSON]
-                        [--caps roots,sampling,elicitation] [--timeout-ms N]
+                        [--caps roots,sampling,elicitation] [--timeout-ms N] [--sse]
 
 --stdio takes the rest of the command line. `legacy` does the `initialize` handshake; `modern` sends `server/discover` for
-2026-07-28 and does not fall back. See ../README.md for the operations and the output.
+2026-07-28 and does not fall back; --sse speaks the transport of 2024-11-05 to the URL, in the legacy era. See ../README.md for the operations and the output.
 """
 
 import argparse
@@ -18,6 +18,7 @@ from contextlib import AsyncExitStack
 import httpx2
 import mcp_types as types
 from mcp import Client, MCPError, StdioServerParameters
+from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.exceptions import MCPDeprecationWarning
 
@@ -53,6 +54,9 @@ class Peer:
     def _build(self, args: argparse.Namespace) -> Client:
         if args.url:
             headers = {"Authorization": f"Bearer {args.token}"} if args.token else {}
+        if args.url and args.sse:
+            target = sse_client(args.url, headers=headers, timeout=self._timeout_s)
+        elif args.url:
             http = httpx2.AsyncClient(headers=headers, timeout=httpx2.Timeout(self._timeout_s, read=300))
             target = streamable_http_client(args.url, http_client=http)
         else:
@@ -198,6 +202,7 @@ def read_arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--token")
     parser.add_argument("--ops", type=json.loads, default=[])
     parser.add_argument("--caps", type=lambda text: text.split(","), default=[])
+    parser.add_argument("--sse", action="store_true")
     parser.add_argument("--timeout-ms", type=int, default=60_000)
     args = parser.parse_args(argv[:at])
     args.stdio = argv[at + 1 :]

@@ -2,8 +2,9 @@
 // The official TypeScript SDK as a client: runs a list of operations and prints one JSON document.
 //
 //   node ts_client.mjs (--url URL | --stdio CMD ARGS...) --era legacy|modern [--token T] [--ops JSON]
-//                      [--caps roots,sampling,elicitation] [--timeout-ms N]
+//                      [--caps roots,sampling,elicitation] [--timeout-ms N] [--sse]
 //
+// --sse speaks the transport of 2024-11-05 to the URL, in the legacy era.
 // --stdio takes the rest of the command line. `legacy` is @modelcontextprotocol/sdk 1.x (`initialize`), `modern` is
 // @modelcontextprotocol/client 2.x pinned to 2026-07-28 (`server/discover`, no fallback). Both are taken from
 // $SPANWIRE_PEERS_DIR/node_modules. See ../README.md for the operations and the output.
@@ -48,7 +49,7 @@ function readArguments(argv) {
     const string = { type: "string" };
     const { values } = parseArgs({
         args: at < 0 ? argv : argv.slice(0, at),
-        options: { url: string, era: string, token: string, ops: string, caps: string, "timeout-ms": string },
+        options: { url: string, era: string, token: string, ops: string, caps: string, "timeout-ms": string, sse: { type: "boolean" } },
     });
     if (!values.url === !command?.length) throw new Error("give one of --url and --stdio");
     if (!["legacy", "modern"].includes(values.era)) throw new Error("give --era legacy or --era modern");
@@ -57,13 +58,14 @@ function readArguments(argv) {
         command,
         modern: values.era === "modern",
         token: values.token,
+        sse: values.sse ?? false,
         ops: JSON.parse(values.ops ?? "[]"),
         caps: (values.caps ?? "").split(",").filter(Boolean),
         timeoutMs: Number(values["timeout-ms"] ?? 60_000),
     };
 }
 
-async function connect({ modern, url, command, token, caps, timeoutMs }) {
+async function connect({ modern, url, command, token, sse, caps, timeoutMs }) {
     const cache = process.env.XDG_CACHE_HOME || join(homedir(), ".cache");
     const peers = process.env.SPANWIRE_PEERS_DIR || join(cache, "spanwire", "peers");
     const require = createRequire(join(peers, "package.json"));
@@ -73,6 +75,7 @@ async function connect({ modern, url, command, token, caps, timeoutMs }) {
               ...require("@modelcontextprotocol/sdk/client/index.js"),
               ...require("@modelcontextprotocol/sdk/client/stdio.js"),
               ...require("@modelcontextprotocol/sdk/client/streamableHttp.js"),
+              ...require("@modelcontextprotocol/sdk/client/sse.js"),
               ...require("@modelcontextprotocol/sdk/types.js"),
           };
     const settings = { elicitation: { form: {}, url: {} } };
@@ -85,8 +88,9 @@ async function connect({ modern, url, command, token, caps, timeoutMs }) {
         for (const waiter of waiters) waiter();
     };
     const headers = token ? { Authorization: `Bearer ${token}` } : {};
+    const Http = sse ? sdk.SSEClientTransport : sdk.StreamableHTTPClientTransport;
     const transport = url
-        ? new sdk.StreamableHTTPClientTransport(new URL(url), { requestInit: { headers } })
+        ? new Http(new URL(url), { requestInit: { headers } })
         : new sdk.StdioClientTransport({ command: command[0], args: command.slice(1), env: process.env });
     // sdk 1.x tells the negotiated version only to the transport, and the stdio one does not ask for it.
     const tell = transport.setProtocolVersion?.bind(transport);

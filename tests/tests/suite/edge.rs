@@ -9,9 +9,12 @@ mod double;
 mod eras;
 mod input;
 mod legacy;
+mod line;
 mod relay;
 mod resume;
+mod sse;
 mod streams;
+mod tasks;
 
 use std::{sync::Arc, time::Duration};
 
@@ -29,6 +32,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// A served edge.
 struct Node {
     address: std::net::SocketAddr,
+    /// Where its clients go.
+    path: &'static str,
     double: Arc<Double>,
     client: reqwest::Client,
     shutdown: CancellationToken,
@@ -78,7 +83,7 @@ async fn start(
     let double = Arc::new(Double::default());
     let app = routes(config, double.clone(), Arc::new(Tokens));
     tokio::spawn(serve(listener, app, limits, shutdown.clone()));
-    Node { address, double, client: client(), _guard: shutdown.clone().drop_guard(), shutdown }
+    Node { address, path: "/mcp", double, client: client(), _guard: shutdown.clone().drop_guard(), shutdown }
 }
 
 async fn soon<T>(future: impl Future<Output = T>) -> T {
@@ -103,7 +108,7 @@ fn accept_both(request: reqwest::RequestBuilder) -> reqwest::RequestBuilder {
 
 impl Node {
     fn url(&self) -> String {
-        format!("http://{}/mcp", self.address)
+        format!("http://{}{}", self.address, self.path)
     }
 
     /// A modern POST with the headers that mirror the body.

@@ -11,7 +11,7 @@ use super::{DEFAULT_LOG_LEVEL, Questions, Session, adapt};
 /// The revision to answer with: the one asked for when a session can speak it, else the newest that can.
 pub fn negotiate(requested: &str) -> Revision {
     match Revision::from_str(requested) {
-        // 2024-11-05 has the same session; only its old transport is not served.
+        // 2024-11-05 has the same session, over either transport.
         Ok(revision) if revision.era() == Era::Legacy => revision,
         Ok(_) | Err(_) => Revision::LATEST_LEGACY,
     }

@@ -1,6 +1,7 @@
 //! Where a legacy server's requests meet the calls that they belong to.
 
 use std::{
+    collections::VecDeque,
     pin::pin,
     sync::{
         Arc, Mutex, PoisonError,
@@ -311,10 +312,10 @@ impl Seat {
         Ok(InputRequired { requests, request_state: Some(state.to_string()) })
     }
 
-    /// The caller has the outcome.
-    pub(super) fn end(mut self) {
+    /// The caller has the outcome; what came beside stands before it.
+    pub(super) fn end(mut self) -> VecDeque<Notification> {
         self.over = true;
-        self.desk.with(|table| table.ended(self.id));
+        self.desk.with(|table| table.ended(self.id))
     }
 }
 

@@ -105,7 +105,8 @@ impl Session {
                 for answer in answers {
                     self.line.wire.respond(self.line.revision(), answer).await?;
                 }
-                let mut turn = Turn::new(self, &call, wishes, Source::Kept(kept), Some(seat));
+                let token = caller_token(&call.params);
+                let mut turn = Turn::new(self, call, token, wishes.log_level, Source::Kept(kept), Some(seat));
                 // What is still open, or was asked meanwhile, is told at once.
                 turn.park_at = turn.look().then(Instant::now);
                 Ok(turn)
@@ -121,11 +122,12 @@ impl Session {
             true => Some(self.desk.enter(id, &call, elicitations).await?),
             false => None,
         };
-        let has_token = caller_token(&call.params).is_some();
+        let token = caller_token(&call.params);
         let trace = call.trace.take();
-        let out = Outgoing { params: &call.params, progress_token: has_token.then_some(id), trace: trace.as_ref() };
+        let progress_token = token.is_some().then_some(id);
+        let out = Outgoing { params: &call.params, progress_token, trace: trace.as_ref() };
         let events = self.line.send(id, call.method.clone(), out.legacy(), trace);
-        Ok(Turn::new(self, &call, wishes, Source::Wire(events), seat))
+        Ok(Turn::new(self, call, token, wishes.log_level, Source::Wire(events), seat))
     }
 }
 
@@ -156,18 +158,16 @@ enum Step {
 }
 
 impl Turn {
-    fn new(session: Session, call: &UpstreamCall, wishes: Wishes, source: Source, seat: Option<Seat>) -> Self {
-        Self {
-            session,
-            method: call.method.clone(),
-            params: call.params.clone(),
-            token: caller_token(&call.params),
-            log_level: wishes.log_level,
-            source,
-            seat,
-            park_at: None,
-            ready: VecDeque::new(),
-        }
+    fn new(
+        session: Session,
+        call: UpstreamCall,
+        token: Option<Json>,
+        log_level: Option<String>,
+        source: Source,
+        seat: Option<Seat>,
+    ) -> Self {
+        let UpstreamCall { method, params, .. } = call;
+        Self { session, method, params, token, log_level, source, seat, park_at: None, ready: VecDeque::new() }
     }
 
     async fn next(&mut self) -> Event {
@@ -206,10 +206,8 @@ impl Turn {
             Event::Progress(notification) => self.ready.extend(progress(notification, self.token.as_ref())),
             Event::Notification(notification) => self.notification(notification),
             Event::Done(outcome) => {
-                self.look();
-                if let Some(seat) = self.seat.take() {
-                    seat.end();
-                }
+                let beside = self.seat.take().map(Seat::end).unwrap_or_default();
+                self.ready.extend(beside.into_iter().map(Event::Notification));
                 let outcome = self.outcome(outcome);
                 self.ready.push_back(Event::Done(outcome));
             }

@@ -191,12 +191,12 @@ impl Table {
         self.settle(clear);
     }
 
-    /// A call is over, and its caller has the outcome.
-    pub(super) fn ended(&mut self, id: i64) {
+    /// A call is over, and its caller has the outcome; what came beside its stream is returned.
+    pub(super) fn ended(&mut self, id: i64) -> VecDeque<Notification> {
         self.answered(id);
-        if let Some(entry) = self.calls.remove(&id) {
-            self.forget(&entry);
-        }
+        let Some(entry) = self.calls.remove(&id) else { return VecDeque::new() };
+        self.forget(&entry);
+        entry.beside
     }
 
     /// A call is cancelled: its caller has gone, or has not come back.

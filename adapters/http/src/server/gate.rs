@@ -104,6 +104,12 @@ pub(crate) fn accept(headers: &HeaderMap, needed: &[&str]) -> Result<(), Refusal
     }
 }
 
+/// True when the client names this media type itself; a wildcard does not.
+pub(crate) fn names(headers: &HeaderMap, media: &str) -> bool {
+    let values = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).map(essence).any(|range| range.eq_ignore_ascii_case(media))
+}
+
 /// The media type without its parameters.
 fn essence(value: &str) -> &str {
     value.split(';').next().unwrap_or_default().trim()

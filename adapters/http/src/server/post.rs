@@ -56,7 +56,7 @@ pub(crate) async fn post(edge: Arc<Edge>, caller: Caller, body: Body) -> Result<
         Ok(Opening::Modern) => modern::post(&edge, caller, message).await,
         Ok(Opening::Initialize) => legacy::initialize(&edge, &caller, message).await,
         Ok(Opening::Elsewhere(session)) => {
-            let parent = parent(&caller, &message);
+            let parent = parent_of(&caller, &message);
             session.ask(&edge, &caller, Verb::Post, body, id.is_some(), parent).await
         }
         Ok(Opening::Session(session)) => legacy::post(&edge, &caller, session, message).await,
@@ -69,7 +69,7 @@ pub(crate) async fn post(edge: Arc<Edge>, caller: Caller, body: Body) -> Result<
 }
 
 /// The client's position in its trace, for a message that is passed on.
-fn parent(caller: &Caller, message: &Message) -> Option<TraceContext> {
+pub(crate) fn parent_of(caller: &Caller, message: &Message) -> Option<TraceContext> {
     let params = match message {
         Message::Request(request) => request.params.as_ref(),
         Message::Notification(notification) => notification.params.as_ref(),

@@ -42,6 +42,14 @@ impl Refusal {
         Self { header: Some((header::ALLOW, "POST")), ..Self::new(StatusCode::METHOD_NOT_ALLOWED, error) }
     }
 
+    /// 405 of the stream of 2024-11-05.
+    pub(crate) fn stream_only(method: &Method) -> Self {
+        let text =
+            format!("http {method} is not for this stream: open it with GET, then POST to the endpoint that it names");
+        let error = Error::new(ErrorKind::InvalidRequest, text);
+        Self { header: Some((header::ALLOW, "GET")), ..Self::new(StatusCode::METHOD_NOT_ALLOWED, error) }
+    }
+
     /// 503: the same may work in a moment, here or elsewhere.
     pub(crate) fn try_again(error: Error) -> Self {
         Self { header: Some((header::RETRY_AFTER, "1")), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, error) }

@@ -21,7 +21,7 @@ use spanwire_model::{
 };
 use uuid::Uuid;
 
-use super::{Caller, Edge, agreement::single, gate, legacy, opening::unknown_session, post, refusal::Refusal};
+use super::{Caller, Edge, agreement::single, gate, legacy, opening::unknown_session, post, refusal::Refusal, sse2024};
 
 /// The other nodes.
 pub struct Cluster {
@@ -155,7 +155,7 @@ fn streamed(edge: &Edge, verb: Verb, mut parts: Exchanged) -> Body {
     let until = async move {
         match verb {
             Verb::Get => shutdown.cancelled_owned().await,
-            Verb::Post | Verb::Delete => std::future::pending().await,
+            Verb::Post | Verb::Delete | Verb::Message => std::future::pending().await,
         }
     };
     Body::from_stream(async_stream::stream! {
@@ -254,6 +254,7 @@ async fn answer(edge: Arc<Edge>, exchange: Exchange) -> Result<HttpResponse, Ref
     gate::view(&*edge.dispatch, &caller)?;
     match exchange.verb {
         Verb::Post => post::post(edge, caller, Body::from(exchange.body)).await,
+        Verb::Message => sse2024::post(edge, caller, &exchange.session, Body::from(exchange.body)).await,
         Verb::Get => legacy::get(&edge, &caller),
         Verb::Delete => legacy::delete(&edge, &caller),
     }

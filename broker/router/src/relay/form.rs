@@ -11,7 +11,8 @@ use spanwire_model::{BusRequest, Error, ErrorKind, Exchange, ExchangePart, Princ
 const AROUND: usize = 2;
 
 /// The names of what can be asked.
-const VERBS: [(Verb, &str); 3] = [(Verb::Post, "post"), (Verb::Get, "get"), (Verb::Delete, "delete")];
+const VERBS: [(Verb, &str); 4] =
+    [(Verb::Post, "post"), (Verb::Message, "message"), (Verb::Get, "get"), (Verb::Delete, "delete")];
 
 /// The payload of a request.
 pub(super) fn write(exchange: &Exchange, method: &str) -> Bytes {
@@ -131,6 +132,7 @@ mod tests {
             (Verb::Post, None, &*deepest),
             (Verb::Get, None, ""),
             (Verb::Delete, None, ""),
+            (Verb::Message, None, "{}"),
         ] {
             let sent = Exchange {
                 id: uuid::Uuid::from_u128(7),

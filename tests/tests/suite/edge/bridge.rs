@@ -2,7 +2,7 @@
 
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream, Lines};
 
-use super::*;
+use super::{line::Line, *};
 
 /// A host whose MCP server is the bridge.
 struct Host {
@@ -145,6 +145,149 @@ async fn a_legacy_host_in_a_hurry_is_understood() {
     let answer = host.next().await;
     assert_eq!((&answer["id"], answer.get("error")), (&json!(1), None));
     host.end().await;
+}
+
+impl Host {
+    /// Opens a session whose client has roots.
+    async fn initialize(&mut self, revision: &str) {
+        let initialize = json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {
+            "protocolVersion": revision, "capabilities": {"roots": {}}, "clientInfo": {"name": "t", "version": "1"}}});
+        self.send(&initialize).await;
+        assert_eq!(self.next().await["result"]["protocolVersion"], revision);
+        self.send(&json!({"jsonrpc": "2.0", "method": "notifications/initialized"})).await;
+    }
+
+    async fn call(&mut self, id: i64, tool: &str, arguments: Value) {
+        let params = json!({"name": tool, "arguments": arguments, "_meta": {"progressToken": id}});
+        self.send(&json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params})).await;
+    }
+
+    async fn answer(&mut self, request: &Value, result: Value) {
+        self.send(&json!({"jsonrpc": "2.0", "id": request["id"], "result": result})).await;
+    }
+
+    /// The next line that is no progress.
+    async fn next_but_progress(&mut self) -> Value {
+        loop {
+            let line = self.next().await;
+            if line["method"] != "notifications/progress" {
+                return line;
+            }
+        }
+    }
+}
+
+fn rounds() -> Value {
+    json!({"rounds": [{"a": {"method": "roots/list"}, "b": {"method": "roots/list"}}, {"c": {"method": "roots/list"}}]})
+}
+
+#[tokio::test]
+async fn a_legacy_host_is_asked_and_answers() {
+    let node = node().await;
+    for revision in ["2025-11-25", "2025-06-18", "2025-03-26"] {
+        let mut host = Host::start(node.url());
+        host.initialize(revision).await;
+        // Two calls at once: each answer finds its own.
+        host.call(1, "asks", rounds()).await;
+        let (first, second) = (host.next_but_progress().await, host.next_but_progress().await);
+        assert_eq!(first, json!({"jsonrpc": "2.0", "id": first["id"], "method": "roots/list"}));
+        host.call(2, "asks", json!({"rounds": [{"d": {"method": "roots/list"}}]})).await;
+        let other = host.next_but_progress().await;
+        host.answer(&second, json!({"roots": [{"uri": "file:///b"}]})).await;
+        host.answer(&other, json!({"roots": [{"uri": "file:///d"}]})).await;
+        let ended = host.next_but_progress().await;
+        assert_eq!(ended["id"], 2);
+        let answers = json!({"d": {"roots": [{"uri": "file:///d"}]}});
+        assert_eq!(ended["result"]["structuredContent"]["inputResponses"], answers);
+        host.answer(&first, json!({"roots": []})).await;
+        let third = host.next_but_progress().await;
+        host.answer(&third, json!({"roots": []})).await;
+        let ended = host.next_but_progress().await;
+        assert_eq!(
+            (&ended["id"], &ended["result"]["structuredContent"]["requestState"]),
+            (&json!(1), &json!("round \"2"))
+        );
+        assert_eq!(host.end().await, Vec::<String>::new());
+    }
+}
+
+#[tokio::test]
+async fn a_host_that_cancels_hears_that_it_is_not_asked_any_more() {
+    let node = node().await;
+    let mut host = Host::start(node.url());
+    host.initialize("2025-06-18").await;
+    host.call(1, "asks", json!({"rounds": [{"a": {"method": "roots/list"}}]})).await;
+    let asked = host.next_but_progress().await;
+    host.send(&json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 1}})).await;
+    let told = host.next().await;
+    assert_eq!((&told["method"], &told["params"]["requestId"]), (&json!("notifications/cancelled"), &asked["id"]));
+    // The id is free, and the late answer disturbs nobody.
+    host.answer(&asked, json!({"roots": []})).await;
+    host.call(1, "echo", json!({})).await;
+    assert_eq!(host.next().await["id"], 1);
+    assert_eq!(host.end().await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_legacy_host_does_not_notice_a_broken_connection() {
+    let node = node().await;
+    for revision in ["2025-11-25", "2025-06-18", "2025-03-26"] {
+        let line = Line::to(node.address).await;
+        let mut host = Host::start(line.url());
+        host.initialize(revision).await;
+        host.call(5, "paced", json!({})).await;
+        node.paced(1).await;
+        node.pace(&[1]);
+        assert_eq!(host.next().await["params"]["progress"], 1);
+        line.cut();
+        node.pace(&[2]);
+        assert_eq!(host.next().await["params"], json!({"progressToken": 5, "progress": 2}));
+        line.cut();
+        node.pace(&[0]);
+        assert_eq!(host.next().await["id"], 5);
+        // The same while the host is asked.
+        host.call(6, "asks", json!({"rounds": [{"a": {"method": "roots/list"}}]})).await;
+        let asked = host.next_but_progress().await;
+        line.cut();
+        host.answer(&asked, json!({"roots": []})).await;
+        let ended = host.next().await;
+        assert_eq!((&ended["id"], ended.get("error")), (&json!(6), None), "{revision}: {ended}");
+        // And on the session's own stream: no change is told twice, and none is lost.
+        for n in 1..4 {
+            let change = json!({"_meta": {"n": n}});
+            node.double.changes.send(double::notification("notifications/tools/list_changed", change)).unwrap();
+            assert_eq!(host.next().await["params"]["_meta"]["n"], n);
+            line.cut();
+        }
+        assert_eq!(host.end().await, Vec::<String>::new());
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_is_gone_is_an_answer() {
+    let node = node_with(|config, _| config.resume_timeout = Duration::from_millis(1)).await;
+    let line = Line::to(node.address).await;
+    let mut host = Host::start(line.url());
+    host.initialize("2025-11-25").await;
+    host.call(5, "paced", json!({})).await;
+    node.paced(1).await;
+    node.pace(&[1]);
+    assert_eq!(host.next().await["params"]["progress"], 1);
+    line.cut();
+    assert_eq!(node.double.dropped().await, "paced");
+    let answer = host.next().await;
+    assert_eq!((&answer["id"], &answer["error"]["code"]), (&json!(5), &json!(50410)));
+    assert_eq!(host.end().await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_modern_host_is_asked_nothing() {
+    let node = node().await;
+    let mut host = Host::start(node.url());
+    host.send(&json!({"jsonrpc": "2.0", "id": 9, "result": {}})).await;
+    host.send(&call("echo")).await;
+    assert_eq!(host.next().await["id"], 1);
+    assert_eq!(host.end().await, Vec::<String>::new());
 }
 
 #[tokio::test]

@@ -230,3 +230,59 @@ async fn a_call_carries_what_the_edge_knows() {
     assert_eq!(response.status(), 404);
     assert!(response.text().await.unwrap().contains("unknown view \\\"nowhere\\\""));
 }
+
+/// What a browser asks before a page may call, and what it needs to let the page read the answer.
+#[tokio::test]
+async fn pages_of_allowed_origins_may_call() {
+    let node = node().await;
+    let preflight = |origin: &'static str, asked: &'static str| {
+        let request = node.client.request(reqwest::Method::OPTIONS, node.url()).header("origin", origin);
+        let request = request.header("access-control-request-method", "POST");
+        soon(request.header("access-control-request-headers", asked).send())
+    };
+    let header = |response: &reqwest::Response, name: &str| {
+        response.headers().get(name).map(|value| value.to_str().unwrap().to_owned()).unwrap_or_default()
+    };
+    let page = "http://localhost:5173";
+    let asked = "authorization,content-type,Mcp-Method,mcp-param-region,mcp-protocol-version,x-evil,mcp-param-";
+    let response = preflight(page, asked).await.unwrap();
+    assert_eq!(response.status(), 204);
+    for (name, value) in [
+        ("access-control-allow-origin", page),
+        ("access-control-allow-methods", "GET, POST, DELETE"),
+        (
+            "access-control-allow-headers",
+            "authorization, content-type, mcp-method, mcp-param-region, mcp-protocol-version",
+        ),
+        ("access-control-allow-credentials", ""),
+        ("vary", "origin, access-control-request-method, access-control-request-headers"),
+    ] {
+        assert_eq!(header(&response, name), value, "{name}");
+    }
+    for origin in ["https://evil.example", "null", "http://localhost.evil.example", "http://localhost:5173/"] {
+        let response = preflight(origin, asked).await.unwrap();
+        assert_eq!(response.status(), 403, "{origin}");
+        assert_eq!(header(&response, "access-control-allow-origin"), "", "{origin}");
+        assert_eq!(header(&response, "vary"), "origin");
+    }
+    // The answer itself, whatever it is: a page that may not read a refusal cannot say what is wrong.
+    for (tool, token, status) in [("echo", "Bearer ann-token", 200), ("echo", "Bearer stolen", 401)] {
+        let request = node.post(&call(tool)).header("origin", page).header("authorization", token);
+        let response = soon(request.send()).await.unwrap();
+        assert_eq!(response.status(), status);
+        assert_eq!(header(&response, "access-control-allow-origin"), page);
+        assert_eq!(header(&response, "access-control-expose-headers"), "mcp-session-id, www-authenticate");
+        assert_eq!(header(&response, "vary"), "origin");
+    }
+    let initialize = json!({"jsonrpc": "2.0", "id": 1, "method": "initialize",
+        "params": {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "p", "version": "1"}}});
+    let request = accept_both(node.client.post(node.url())).header("origin", page).body(initialize.to_string());
+    let response = soon(request.send()).await.unwrap();
+    assert_ne!(header(&response, "mcp-session-id"), "");
+    assert!(header(&response, "access-control-expose-headers").contains("mcp-session-id"));
+    // Without an origin nothing of it is said, and OPTIONS is no way to call.
+    let response = soon(node.post(&call("echo")).send()).await.unwrap();
+    assert_eq!(header(&response, "access-control-allow-origin") + &header(&response, "vary"), "");
+    let bare = node.client.request(reqwest::Method::OPTIONS, node.url()).header("origin", page);
+    assert_eq!(soon(bare.send()).await.unwrap().status(), 405);
+}

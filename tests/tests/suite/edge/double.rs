@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use spanwire_mcp::{
     Json, Method, Notification, Params,
     mirror::{self, Mirrored},
+    tasks,
 };
 use spanwire_model::{Call, Dispatch, Error, ErrorKind, Event, Reply};
 use tokio::sync::{broadcast, mpsc};
@@ -16,6 +17,8 @@ pub(super) struct Double {
     pub(super) calls: Mutex<Vec<Call>>,
     /// Goes to every open listen stream.
     pub(super) changes: broadcast::Sender<Notification>,
+    /// What the one task was answered.
+    task: Mutex<Option<Value>>,
     /// Progress of every running "paced"; 0 ends it.
     pub(super) paces: broadcast::Sender<u32>,
     ended: mpsc::UnboundedSender<String>,
@@ -28,6 +31,7 @@ impl Default for Double {
         Self {
             calls: Mutex::default(),
             changes: broadcast::Sender::new(16),
+            task: Mutex::default(),
             paces: broadcast::Sender::new(512),
             ended,
             ends: ends.into(),
@@ -122,6 +126,11 @@ impl Double {
             "missing" => {
                 Reply::ready(Err(Error { code: Some(-32002), ..Error::new(ErrorKind::Server, "no such resource") }))
             }
+            "task" if !tasks::is_declared_by(&call.params) => {
+                let data = Json::from_trusted(tasks::MISSING_DATA);
+                Reply::ready(Err(Error::new(ErrorKind::MissingCapability, "only as a task").with_data(data)))
+            }
+            "task" => Reply::ready(Ok(task("working", &json!({"resultType": "task"})))),
             "busy" => Reply::ready(Err(Error::new(ErrorKind::Overloaded, "too much at once"))),
             name => Reply::ready(Err(Error::new(ErrorKind::InvalidParams, format!("unknown tool \"{name}\"")))),
         }
@@ -154,6 +163,23 @@ impl Double {
         self.watched("asks", events, false)
     }
 
+    /// The one task asks once, and its result is the answer.
+    fn task(&self, call: &Call) -> Reply {
+        let mut answer = self.task.lock().unwrap();
+        if call.method == Method::TasksUpdate {
+            *answer = Some(call.params.to_value()["inputResponses"].clone());
+        }
+        let asked = json!({"who": {"method": "elicitation/create", "params": {"message": "?", "requestedSchema": {}}}});
+        let state = match (&call.method, &*answer) {
+            (Method::TasksGet, None) => task("input_required", &json!({"inputRequests": asked})),
+            (Method::TasksGet, Some(answer)) => {
+                task("completed", &json!({"result": {"content": [], "structuredContent": answer}}))
+            }
+            _ => json_of(&json!({"resultType": "complete"})),
+        };
+        Reply::ready(Ok(state))
+    }
+
     fn listen(&self, call: &Call) -> Reply {
         let filter = call.params.get("notifications").unwrap().to_value();
         if filter["resourceSubscriptions"].as_array().is_some_and(|uris| uris.contains(&json!("x:unknown"))) {
@@ -173,10 +199,24 @@ impl Double {
     }
 }
 
+/// The double's one task, with more members.
+fn task(status: &str, more: &Value) -> Json {
+    let mut task = json!({
+        "resultType": "complete", "taskId": "t", "status": status, "createdAt": "2026-01-01T00:00:00Z",
+        "lastUpdatedAt": "2026-01-01T00:00:00Z", "ttlMs": 1000, "pollIntervalMs": 100,
+    });
+    task.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    json_of(&task)
+}
+
 impl Dispatch for Double {
     fn dispatch(&self, call: Call) -> Reply {
         self.calls.lock().unwrap().push(call.clone());
         match &call.method {
+            Method::Discover if call.view.is_some() => Reply::ready(Ok(json_of(&json!({
+                "resultType": "complete", "supportedVersions": ["2026-07-28"], "ttlMs": 1000, "cacheScope": "private",
+                "capabilities": {"tools": {}, "extensions": {"io.modelcontextprotocol/tasks": {}}},
+            })))),
             Method::Discover => Reply::ready(Ok(json_of(&json!({
                 "resultType": "complete", "supportedVersions": ["2026-07-28"], "ttlMs": 1000, "cacheScope": "private",
                 "capabilities": {"tools": {}, "resources": {}, "prompts": {}, "completions": {}},
@@ -194,6 +234,7 @@ impl Dispatch for Double {
                 Reply::ready(Err(Error::new(ErrorKind::InvalidParams, format!("unknown resource {uri}"))))
             }
             Method::Listen => self.listen(&call),
+            Method::TasksGet | Method::TasksUpdate | Method::TasksCancel => self.task(&call),
             other => Reply::ready(Err(Error::new(ErrorKind::MethodNotFound, format!("unknown method \"{other}\"")))),
         }
     }

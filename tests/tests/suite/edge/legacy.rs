@@ -14,7 +14,7 @@ pub(super) fn initialize(revision: &str) -> Value {
     initialize_with(revision, json!({"sampling": {}, "roots": {"listChanged": true}}))
 }
 
-fn initialize_with(revision: &str, capabilities: Value) -> Value {
+pub(super) fn initialize_with(revision: &str, capabilities: Value) -> Value {
     json!({"jsonrpc": "2.0", "id": "init", "method": "initialize", "params": {
         "protocolVersion": revision, "capabilities": capabilities, "clientInfo": {"name": "old", "version": "1"},
     }})
@@ -143,6 +143,70 @@ async fn errors_are_outcomes_under_200() {
         let (status, body) = ask(old.post(&request(1, method, params))).await;
         assert_eq!((status, &body["error"]["code"]), (200, &json!(code)), "{method}: {body}");
     }
+}
+
+#[tokio::test]
+async fn a_missing_resource_has_the_code_of_its_revision() {
+    let node = node().await;
+    for revision in ["2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05"] {
+        let old = Old::open(&node, revision).await;
+        let (_, body) = ask(old.post(&request(1, "resources/read", json!({"uri": "a:missing"})))).await;
+        let text = "unknown resource \"a:missing\"";
+        assert_eq!(body["error"], json!({"code": -32002, "message": text, "data": {"uri": "a:missing"}}), "{revision}");
+    }
+    let (_, body) = ask(node.post(&modern("resources/read", json!({"uri": "a:missing"})))).await;
+    assert_eq!(body["error"]["code"], -32602, "the modern code");
+}
+
+#[tokio::test]
+async fn notifications_pass_as_the_revision_knows_them() {
+    let node = node().await;
+    for (revision, knows) in [("2025-11-25", true), ("2025-06-18", false)] {
+        let old = Old::open(&node, revision).await;
+        // Modern servers have none: it is heard, and that is all.
+        let changed = json!({"jsonrpc": "2.0", "method": "notifications/roots/list_changed"});
+        assert_eq!(ask(old.post(&changed)).await, (202, Value::Null));
+        // The acknowledgement is the listen stream's own.
+        let (_, body) = ask(old.post(&request(1, "resources/subscribe", json!({"uri": "a:1"})))).await;
+        assert_eq!(body["result"], json!({}));
+        let complete = json!({"elicitationId": "e-1"});
+        let tagged = json!({"uri": "a:1", "_meta": {"io.modelcontextprotocol/subscriptionId": 1, "x": 2}});
+        node.double.changes.send(notification("notifications/elicitation/complete", complete.clone())).unwrap();
+        node.double.changes.send(notification("notifications/resources/updated", tagged)).unwrap();
+        let mut events = Events::open(old.get()).await;
+        if knows {
+            let message = events.message().await.unwrap();
+            let method = "notifications/elicitation/complete";
+            assert_eq!(message, json!({"jsonrpc": "2.0", "method": method, "params": complete}));
+        }
+        let message = events.message().await.unwrap();
+        assert_eq!(message["params"], json!({"uri": "a:1", "_meta": {"x": 2}}), "{revision}");
+        old.delete().await;
+    }
+}
+
+#[tokio::test]
+async fn what_waits_for_a_stream_is_bounded() {
+    let node = node_with(|config, _| config.max_session_events = 2).await;
+    let old = Old::open(&node, "2025-11-25").await;
+    let updated = |n: i32| notification("notifications/resources/updated", json!({"uri": format!("a:{n}")}));
+    let (_, body) = ask(old.post(&request(1, "resources/subscribe", json!({"uri": "a:1"})))).await;
+    assert_eq!(body["result"], json!({}));
+    for n in 1..6 {
+        node.double.changes.send(updated(n)).unwrap();
+    }
+    // The subscription is one task: when it is open anew, the changes before have been taken.
+    let (_, body) = ask(old.post(&request(2, "resources/unsubscribe", json!({"uri": "a:1"})))).await;
+    assert_eq!(body["result"], json!({}));
+    let mut events = Events::open(old.get()).await;
+    assert_eq!(events.block().await.unwrap(), "id: 0-0\nretry: 1000\ndata: ");
+    let mut uris = Vec::new();
+    for _ in 0..2 {
+        uris.push(events.message().await.unwrap()["params"]["uri"].clone());
+    }
+    node.double.changes.send(updated(9)).unwrap();
+    uris.push(events.message().await.unwrap()["params"]["uri"].clone());
+    assert_eq!(uris, ["a:4", "a:5", "a:9"], "the newest are kept");
 }
 
 #[tokio::test]

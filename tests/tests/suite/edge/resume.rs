@@ -14,14 +14,14 @@ fn paced(id: i64) -> Value {
 
 impl Node {
     /// Lets the paced calls go on; 0 ends them.
-    fn pace(&self, steps: &[u32]) {
+    pub(super) fn pace(&self, steps: &[u32]) {
         for step in steps {
             self.double.paces.send(*step).unwrap();
         }
     }
 
     /// Waits until so many paced calls run.
-    async fn paced(&self, count: usize) {
+    pub(super) async fn paced(&self, count: usize) {
         soon(async {
             while self.double.paces.receiver_count() < count {
                 tokio::task::yield_now().await;

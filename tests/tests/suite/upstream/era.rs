@@ -73,3 +73,34 @@ async fn a_list_change_becomes_a_notice() {
     let mut connected = connect(&spec).await.unwrap();
     assert_eq!(within(connected.notices.recv()).await, Some(Notice::ToolsChanged));
 }
+
+/// What a child asks on stdout does not say for which call. It is the only one.
+#[tokio::test]
+async fn a_child_that_asks_in_the_middle_of_a_call_gets_its_answer() {
+    let spec = python(
+        r#"
+        asked = {}
+        def handle(message):
+            if message.get("id") == "mine":
+                return answer(asked, {"content": [{"type": "text", "text": json.dumps(message["result"])}]})
+            if greet(message, tools={}): return
+            if message["method"] == "tools/call":
+                asked.update(message)
+                send({"id": "mine", "method": "elicitation/create", "params": {"message": "who?", "requestedSchema": {}}})
+        "#,
+    );
+    let connected = connect(&spec).await.unwrap();
+    let meta = json!({"io.modelcontextprotocol/clientCapabilities": {"elicitation": {}}});
+    let asked = ask(&connected, Method::ToolsCall, json!({"name": "a", "_meta": meta})).await.unwrap().to_value();
+    let (key, question) = asked["inputRequests"].as_object().unwrap().iter().next().unwrap();
+    assert_eq!((&asked["resultType"], &question["params"]["message"]), (&json!("input_required"), &json!("who?")));
+    let answer = json!({"action": "accept", "content": {"name": "me"}});
+    let retry = json!({
+        "name": "a", "_meta": meta, "requestState": asked["requestState"], "inputResponses": {key: answer},
+    });
+    let result = ask(&connected, Method::ToolsCall, retry).await.unwrap().to_value();
+    assert_eq!(result["resultType"], "complete");
+    let told: serde_json::Value = serde_json::from_str(result["content"][0]["text"].as_str().unwrap()).unwrap();
+    assert_eq!(told, answer);
+    within(connected.upstream.close()).await;
+}

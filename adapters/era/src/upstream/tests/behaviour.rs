@@ -66,6 +66,9 @@ async fn log_messages_go_to_the_only_call_in_flight() {
     server.notify(Method::LogMessage, r#"{"level":"error","data":"whose?"}"#).await;
     assert!(futures::poll!(futures::StreamExt::next(&mut first)).is_pending());
     assert!(futures::poll!(futures::StreamExt::next(&mut second)).is_pending());
+    drop(second);
+    server.notify(Method::LogMessage, r#"{"level":"error","data":"perhaps of the cancelled one"}"#).await;
+    assert!(futures::poll!(futures::StreamExt::next(&mut first)).is_pending());
 }
 
 #[tokio::test]

@@ -34,6 +34,11 @@ fn params_for_a_legacy_server() {
     check(r#"{"_meta":{"progressToken":"mine"}}"#, Some(7), false, r#"{"_meta":{"progressToken":7}}"#);
     check(r#"{"_meta":{"progressToken":null,"x":1}}"#, None, false, r#"{"_meta":{"x":1}}"#);
     check("{}", None, true, &format!(r#"{{"_meta":{{{PARENT}}}}}"#));
+    // What a retry brings is for us.
+    let retry = r#"{"name":"a","requestState":"s","inputResponses":{"k":{}},"_meta":{"io.modelcontextprotocol/x":1}}"#;
+    check(retry, None, false, r#"{"name":"a"}"#);
+    check(retry, Some(7), false, r#"{"name":"a","_meta":{"progressToken":7}}"#);
+    check(r#"{"inputResponses":{},"requestState":"s"}"#, Some(7), false, r#"{"_meta":{"progressToken":7}}"#);
 }
 
 #[test]

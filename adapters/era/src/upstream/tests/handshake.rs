@@ -71,16 +71,63 @@ async fn a_fixed_era_is_not_left() {
 }
 
 #[tokio::test]
-async fn what_is_known_saves_the_probe_and_is_dropped_when_wrong() {
+async fn what_is_known_saves_the_probe() {
     let old = legacy("{}", |_| None);
     old.connect_known(EraChoice::Auto, Some(Era::Legacy), true).await.unwrap();
     assert_eq!(old.count("server/discover"), 0);
-    let new = Server::new(|request| match request.method {
-        Method::Discover => Some(Ok(json(DISCOVERED))),
-        _ => Some(refused(-32601, "unknown")),
-    });
-    let connected = new.connect_known(EraChoice::Auto, Some(Era::Legacy), true).await.unwrap();
-    assert_eq!(connected.facts.era(), Era::Modern);
+    let new = modern("{}", |_| None);
+    new.connect_known(EraChoice::Auto, Some(Era::Modern), true).await.unwrap();
+    assert_eq!(new.count("initialize"), 0);
+}
+
+/// What is known of a server, what it answers to `server/discover` and to `initialize`, and what it is found to be, over a transport
+/// where silence is an answer and over one where it is none.
+#[tokio::test]
+async fn a_wrong_guess_heals_itself() {
+    let check =
+        async |known: Era, discover: Option<Outcome>, initialize: Option<Outcome>, expected: [Option<Era>; 2]| {
+            for (expected, silence_is_legacy) in expected.into_iter().zip([true, false]) {
+                let (discover, initialize) = (discover.clone(), initialize.clone());
+                let text = format!("{known:?} {discover:?} {initialize:?} {silence_is_legacy}");
+                let server = Server::new(move |request| match request.method {
+                    Method::Discover => discover.clone(),
+                    Method::Initialize => initialize.clone(),
+                    _ => None,
+                });
+                let connected = server.connect_known(EraChoice::Auto, Some(known), silence_is_legacy).await;
+                assert_eq!(connected.ok().map(|connected| connected.facts.era()), expected, "{text}");
+            }
+        };
+    let (legacy, modern) = (Some(Era::Legacy), Some(Era::Modern));
+    let is_modern = || Some(Ok(json(DISCOVERED)));
+    let is_legacy = || initialized("2025-11-25", "{}");
+    let failed = |kind: ErrorKind| Some(Err(Error::new(kind, "answered with HTTP status 405")));
+    // It was legacy and is modern: refusals as JSON-RPC errors, and as statuses with any body.
+    for code in [-32601, -32600, -32602, -32020, -32021, -32022, -32000] {
+        check(Era::Legacy, is_modern(), Some(refused(code, "no")), [modern, modern]).await;
+    }
+    check(Era::Legacy, is_modern(), failed(ErrorKind::BadServer), [modern, modern]).await;
+    check(Era::Legacy, is_modern(), failed(ErrorKind::SessionGone), [modern, modern]).await;
+    // An answer that is none: no revision, or one that nobody knows.
+    check(Era::Legacy, is_modern(), Some(Ok(json("{}"))), [modern, modern]).await;
+    check(Era::Legacy, is_modern(), initialized("2031-01-01", "{}"), [modern, modern]).await;
+    // It is silent on what it does not know.
+    check(Era::Legacy, is_modern(), None, [modern, modern]).await;
+    // It is still legacy, though it refused for another reason; nothing is proved by not being reached.
+    check(Era::Legacy, Some(refused(-32601, "?")), Some(refused(-32603, "broken")), [None, None]).await;
+    check(Era::Legacy, is_modern(), failed(ErrorKind::Unavailable), [None, None]).await;
+    check(Era::Legacy, is_modern(), failed(ErrorKind::StreamLost), [None, None]).await;
+    check(Era::Legacy, is_modern(), failed(ErrorKind::Overloaded), [None, None]).await;
+    // Both: what was known goes on.
+    check(Era::Legacy, is_modern(), is_legacy(), [legacy, legacy]).await;
+    // It was modern and is legacy.
+    for code in [-32601, -32600, -32602, -32000] {
+        check(Era::Modern, Some(refused(code, "no")), is_legacy(), [legacy, legacy]).await;
+    }
+    check(Era::Modern, Some(Ok(json("{}"))), is_legacy(), [legacy, legacy]).await;
+    check(Era::Modern, None, is_legacy(), [legacy, None]).await;
+    check(Era::Modern, failed(ErrorKind::Unavailable), is_legacy(), [None, None]).await;
+    check(Era::Modern, is_modern(), is_legacy(), [modern, modern]).await;
 }
 
 #[tokio::test]

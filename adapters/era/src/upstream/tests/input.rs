@@ -54,7 +54,11 @@ impl Asked {
 }
 
 impl Running {
-    async fn done(self) -> (Vec<Event>, Outcome) {
+    pub(super) fn is_finished(&self) -> bool {
+        self.0.is_finished()
+    }
+
+    pub(super) async fn done(self) -> (Vec<Event>, Outcome) {
         tokio::time::timeout(LONG, self.0).await.expect("the call never ended").unwrap()
     }
 
@@ -161,7 +165,7 @@ impl Peer {
     }
 
     /// Waits until the pump has taken everything that was said so far.
-    async fn settled(&self) {
+    pub(super) async fn settled(&self) {
         let mark = format!("mark-{}", self.server.log.borrow().len());
         self.ask(&mark, Method::Ping, "{}", None).await;
         self.server.saw(&mark).await;

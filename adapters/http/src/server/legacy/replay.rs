@@ -271,6 +271,11 @@ impl Replay {
 }
 
 impl Reader {
+    /// The event before the one that comes next.
+    pub(super) fn position(&self) -> EventId {
+        EventId { stream: self.stream, number: self.at.saturating_sub(1) }
+    }
+
     /// What comes next; `None` at the end of the stream, or when another reader has taken over.
     pub(super) async fn next(&mut self) -> Option<Found> {
         loop {

@@ -53,7 +53,7 @@ pub(super) fn answer(config: &Config, session: &Arc<Session>, begun: Begun, ids:
     let (stream, writer) = session.replay().begin(primes);
     let start = EventId { stream, number: 0 };
     let Some(reader) = session.replay().resume(start) else { return answer::events(first, rest, config.keep_alive) };
-    let opening = if primes { Some(priming(start)) } else { first.is_empty().then_some(KEEP_ALIVE) };
+    let opening = if primes { Some(priming(reader.position())) } else { first.is_empty().then_some(KEEP_ALIVE) };
     tokio::spawn(drive(writer, first, rest, session.tokens(ids)));
     answer::streaming(events(reader, opening, true, config.keep_alive))
 }
@@ -115,7 +115,7 @@ pub(super) fn events(
 }
 
 /// An event with an id and no message, so that a client can come back before there is one.
-fn priming(id: EventId) -> Bytes {
+pub(super) fn priming(id: EventId) -> Bytes {
     Bytes::from(format!("id: {id}\nretry: {RECONNECT_DELAY_MS}\ndata: \n\n"))
 }
 

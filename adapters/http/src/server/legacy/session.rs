@@ -263,10 +263,11 @@ impl Session {
             None => self.replay.listen(),
         };
         let reader = reader.ok_or_else(|| Error::new(ErrorKind::Internal, "the session has no stream of its own"))?;
-        let ids = self.with_state(era::Session::resumes);
+        let (ids, primes) = self.with_state(|state| (state.resumes(), state.primes()));
+        let opening = (primes && after.is_none()).then(|| resume::priming(reader.position()));
         Ok(async_stream::stream! {
             let _slot = slot;
-            let events = resume::events(reader, None, ids, keep_alive);
+            let events = resume::events(reader, opening, ids, keep_alive);
             tokio::pin!(events);
             loop {
                 let event = tokio::select! {
