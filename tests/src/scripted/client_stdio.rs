@@ -37,7 +37,7 @@ impl StdioClient {
         let to = inbox.clone();
         tokio::spawn(async move {
             while let Ok(Some(line)) = lines.next_line().await {
-                let message = serde_json::from_str(&line).unwrap_or_else(|_| Value::String(line));
+                let message = serde_json::from_str(&line).unwrap_or(Value::String(line));
                 to.push(Got { on: Value::Null, status: 0, message });
             }
         });

@@ -18,6 +18,8 @@ use tokio::time::{Instant, sleep};
 
 /// How often the file is looked at while something is waited for.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
+/// Longer than any line, in bytes.
+const LONGEST_LINE: u64 = 256 * 1024;
 /// Longest that anything may take to be written down.
 const ARRIVAL_TIMEOUT: Duration = Duration::from_secs(6);
 
@@ -82,10 +84,20 @@ pub struct Tape {
     lines: Vec<Noted>,
 }
 
+/// Where the last whole line ends.
+fn last_line_end(path: &Path) -> std::io::Result<u64> {
+    let mut file = File::open(path)?;
+    let from = file.metadata()?.len().saturating_sub(LONGEST_LINE);
+    file.seek(SeekFrom::Start(from))?;
+    let mut tail = Vec::new();
+    file.read_to_end(&mut tail)?;
+    Ok(tail.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| from + at as u64 + 1))
+}
+
 impl Tape {
-    /// Reads what is written from now on.
+    /// Reads what is written from now on. A line of which only a part is there yet is read whole.
     pub fn from_now(path: &Path) -> Self {
-        let offset = std::fs::metadata(path).map_or(0, |file| file.len());
+        let offset = last_line_end(path).unwrap_or_default();
         Self { path: path.to_owned(), offset, lines: Vec::new() }
     }
 

@@ -5,6 +5,8 @@ use libfuzzer_sys::fuzz_target;
 
 #[path = "../src/orders.rs"]
 mod reading;
+#[path = "../src/server.rs"]
+mod server;
 #[path = "../src/upstream.rs"]
 mod upstream;
 

@@ -4,21 +4,22 @@
 //! question of the same call; and when all have gone, no task and no entry of a table is left.
 
 use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
-use async_trait::async_trait;
 use futures::{FutureExt, StreamExt};
 use serde_json::{Value, json};
-use spanwire_era::upstream::{Calls, Inbox, Settings, Unasked, Wire, WireRequest, connect};
-use spanwire_mcp::{ErrorObject, Json, Method, Notification, Request, RequestId, Response, Revision, meta};
-use spanwire_model::{Connected, EraChoice, Event, Reply, Result, UpstreamCall};
+use spanwire_era::upstream::{Calls, Settings, Unasked, connect};
+use spanwire_mcp::{ErrorObject, Method, Notification, Request, RequestId, Revision, meta};
+use spanwire_model::{Connected, EraChoice, Event, Reply, UpstreamCall};
 use tokio::{sync::mpsc, task::yield_now, time::Instant};
 use uuid::Uuid;
 
-use super::reading::{Orders, mark, marks_in, only};
+use super::{
+    reading::{Orders, mark, only},
+    server::{Played, Server, json},
+};
 
 /// Calls of one play.
 const MAX_CALLS: usize = 24;
@@ -30,119 +31,6 @@ const LOOKS: usize = 400;
 const PAUSE: Duration = Duration::from_millis(5);
 /// Longer than a caller waits for further questions.
 const GATHER: Duration = Duration::from_millis(25);
-
-/// A request as the server has it.
-#[derive(Clone)]
-struct Sent {
-    id: i64,
-    mark: String,
-    takes_input: bool,
-}
-
-/// The server.
-struct Server {
-    calls: Arc<Calls>,
-    revision: Revision,
-    state: Mutex<Heard>,
-    unasked: mpsc::Sender<Unasked>,
-}
-
-#[derive(Default)]
-struct Heard {
-    /// Requests that wait for an answer, also those that were cancelled.
-    open: Vec<Sent>,
-    /// The marks of the calls that questions belong to, by the id of the question.
-    questions: HashMap<String, String>,
-    asked: usize,
-}
-
-fn json(value: &Value) -> Json {
-    Json::from_trusted(value.to_string())
-}
-
-impl Server {
-    fn heard(&self) -> MutexGuard<'_, Heard> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// What a server answers to what is not a call.
-    fn at_once(&self, request: &WireRequest) -> Option<Value> {
-        let capabilities = json!({
-            "tools": { "listChanged": true }, "resources": { "subscribe": true }, "logging": {}, "prompts": {},
-        });
-        match request.method {
-            Method::Discover if self.revision == Revision::V2026_07_28 => {
-                Some(json!({ "supportedVersions": [self.revision.as_str()], "capabilities": capabilities }))
-            }
-            Method::Initialize => Some(json!({
-                "protocolVersion": self.revision.as_str(),
-                "capabilities": capabilities,
-                "serverInfo": { "name": "played", "version": "1" },
-            })),
-            Method::SetLevel | Method::ResourcesSubscribe | Method::ResourcesUnsubscribe | Method::Ping => {
-                Some(json!({}))
-            }
-            _ => None,
-        }
-    }
-}
-
-struct Played(Arc<Server>);
-
-#[async_trait]
-impl Wire for Played {
-    fn request(&self, request: WireRequest) -> Reply {
-        let server = self.0.clone();
-        Reply::new(async_stream::stream! {
-            let mut inbox: Inbox = match server.calls.open(request.id, &request.method) {
-                Ok(inbox) => inbox,
-                Err(error) => {
-                    yield Event::Done(Err(error));
-                    return;
-                }
-            };
-            match server.at_once(&request) {
-                Some(result) => drop(server.calls.answer(Some(&RequestId::Number(request.id)), Ok(json(&result)))),
-                None if request.method == Method::Discover => {
-                    let error = ErrorObject::new(-32601, "unknown");
-                    server.calls.answer(Some(&RequestId::Number(request.id)), Err(error));
-                }
-                None => {
-                    let mark = marks_in(request.params.as_str()).next().unwrap_or_default().to_owned();
-                    let takes_input = request.method.takes_input();
-                    server.heard().open.push(Sent { id: request.id, mark, takes_input });
-                }
-            }
-            loop {
-                let event = inbox.next().await;
-                let last = matches!(event, Event::Done(_));
-                yield event;
-                if last {
-                    return;
-                }
-            }
-        })
-    }
-
-    async fn notify(&self, _: Revision, _: Notification) -> Result<()> {
-        Ok(())
-    }
-
-    async fn respond(&self, _: Revision, response: Response) -> Result<()> {
-        let id = response.id.map(|id| id.to_string()).unwrap_or_default();
-        let owner = self.0.heard().questions.remove(&id);
-        if let (Some(owner), Ok(result)) = (owner, &response.outcome) {
-            only(&owner, result.as_str(), &format!("the question {id} of {owner}"));
-        }
-        Ok(())
-    }
-
-    fn silence_is_legacy(&self) -> bool {
-        true
-    }
-
-    async fn close(&self) {}
-}
 
 /// A caller of one call.
 struct Caller {
@@ -190,7 +78,7 @@ pub(crate) async fn play(bytes: &[u8]) {
     let revisions = [Revision::V2025_11_25, Revision::V2026_07_28, Revision::V2025_03_26];
     let revision = orders.one(&revisions).copied().unwrap_or(Revision::V2025_11_25);
     let (unasked, unasked_rx) = mpsc::channel(256);
-    let server = Arc::new(Server { calls: Arc::default(), revision, state: Mutex::default(), unasked });
+    let server = Arc::new(Server { calls: Arc::<Calls>::default(), revision, state: Mutex::default(), unasked });
     let wire = Arc::new(Played(server.clone()));
     let settings = Settings::new(json(&json!({ "name": "us", "version": "1" })));
     let Ok(id) = "played".parse() else { return };

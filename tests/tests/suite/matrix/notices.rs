@@ -35,20 +35,14 @@ struct Subscription {
     uri: String,
 }
 
-fn listening(client: &Client, filter: Value) -> impl Future<Output = Result<Value>> {
-    async move {
-        let id = client.begin("subscriptions/listen", json!({ "notifications": filter }), &[]).await?;
-        client
-            .wait("the acknowledgement", |got| {
-                got.iter()
-                    .find(|got| {
-                        got.message["method"] == "notifications/subscriptions/acknowledged"
-                            && got.message["params"]["_meta"][meta::SUBSCRIPTION_ID] == id
-                    })
-                    .map(|got| got.message.clone())
-            })
-            .await
-    }
+async fn listening(client: &Client, filter: Value) -> Result<Value> {
+    let id = client.begin("subscriptions/listen", json!({ "notifications": filter }), &[]).await?;
+    client
+        .wait("the acknowledgement", |got| {
+            let mut all = messages(got, "notifications/subscriptions/acknowledged");
+            all.find(|message| message["params"]["_meta"][meta::SUBSCRIPTION_ID] == id)
+        })
+        .await
 }
 
 async fn subscribe(world: &World, client: &Client, own: &str) -> Result<Subscription> {

@@ -4,6 +4,8 @@ use std::thread;
 
 #[path = "../../../../adapters/era/fuzz/src/orders.rs"]
 mod reading;
+#[path = "../../../../adapters/era/fuzz/src/server.rs"]
+mod server;
 #[path = "../../../../adapters/era/fuzz/src/session.rs"]
 mod session;
 #[path = "../../../../adapters/era/fuzz/src/upstream.rs"]

@@ -104,9 +104,12 @@ async fn once(rig: &Arc<Rig>, feature: Feature, cell: Cell, who: &'static str) -
     }
 }
 
+/// The signs of a feature by column, each with its cell.
+type Row = BTreeMap<String, Vec<(String, char)>>;
+
 /// Features by pair of eras: `.` passed, `F` failed, `w` waits for a branch, one sign a cell.
 fn table(outcomes: &[Outcome]) -> String {
-    let mut rows: BTreeMap<&str, BTreeMap<String, Vec<(String, char)>>> = BTreeMap::new();
+    let mut rows: BTreeMap<&str, Row> = BTreeMap::new();
     for outcome in outcomes {
         let sign = match (&outcome.failure, waits_for(outcome.feature, &outcome.cell)) {
             (None, None) => '.',

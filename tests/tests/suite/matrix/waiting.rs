@@ -1,7 +1,7 @@
 //! What does not work yet, and the branch that brings it. A cell that is named here and passes fails the test, so the table only
 //! ever gets shorter, and nothing is skipped in silence.
 
-use super::cell::{Cell, Transport};
+use super::cell::Cell;
 
 /// Lines of `[limits]` that the features need: the time to live of a parked call.
 pub(super) const LIMITS: &str = "input_timeout_ms = 2000";
@@ -15,7 +15,6 @@ struct Waiting {
 
 /// The table.
 const WAITING: &[Waiting] = &[
-    Waiting { branch: "relay", features: &["*"], cells: |cell| cell.client.transport == Transport::Sse },
     // Every tool of a legacy client's list says that it can be called as a task, whatever its server says.
     Waiting { branch: "tasks", features: &["task_support_is_listed"], cells: |_| true },
     // The params are read for members of known methods at the edge of modern clients and before a legacy server.
