@@ -30,6 +30,7 @@ mod parked;
 mod pump;
 mod questions;
 mod requests;
+mod shared;
 mod table;
 mod tasks;
 mod wire;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::{BufMut, BytesMut};
 use spanwire_catalog::{Page, Snapshot, View};
-use spanwire_mcp::{Json, ObjectWriter, Revision, meta, string_literal};
+use spanwire_mcp::{Era, Json, ObjectWriter, Revision, meta, string_literal, tasks};
 use spanwire_model::{Call, Error, ErrorKind, ListKind, Outcome, ServerFacts, ServerId};
 use spanwire_policy::Policy;
 
@@ -153,7 +153,8 @@ pub(crate) fn list(
     let mut out =
         ObjectWriter::with_capacity(256 + page.entries.iter().map(|entry| entry.json.len() + 1).sum::<usize>());
     out.member("resultType", b"\"complete\"");
-    out.member(kind.member(), &array(&page));
+    let as_tasks = may_be_tasks(view, call, kind);
+    out.member(kind.member(), &array(&page, &as_tasks));
     if let Some(next) = &page.next_cursor {
         out.member("nextCursor", string_literal(next).as_bytes());
     }
@@ -163,14 +164,37 @@ pub(crate) fn list(
     Ok(out.finish())
 }
 
-fn array(page: &Page<'_>) -> BytesMut {
+/// Servers whose tools a client of 2025-11-25 may call as tasks although their listings do not say so: the extension leaves it to the
+/// server, the older form wants it in the listing (2025-11-25, basic/utilities/tasks, "Tool-Level Negotiation").
+fn may_be_tasks<'a>(view: &'a View, call: &Call, kind: ListKind) -> Vec<&'a ServerId> {
+    if kind != ListKind::Tools || call.client.revision != Revision::V2025_11_25 {
+        return Vec::new();
+    }
+    let with_tasks =
+        view.facts().filter(|(_, facts)| facts.era() == Era::Modern && tasks::is_declared(&facts.capabilities));
+    with_tasks.map(|(server, _)| server).collect()
+}
+
+/// A tool that may be called as a task says so.
+fn as_task(tool: &Json) -> Json {
+    match tool.get("execution") {
+        Some(_) => tool.clone(),
+        None => tool.with(&[("execution", b"{\"taskSupport\":\"optional\"}")], &[]),
+    }
+}
+
+fn array(page: &Page<'_>, as_tasks: &[&ServerId]) -> BytesMut {
     let mut out = BytesMut::with_capacity(2 + page.entries.iter().map(|entry| entry.json.len() + 1).sum::<usize>());
     out.put_u8(b'[');
     for (index, entry) in page.entries.iter().enumerate() {
         if index > 0 {
             out.put_u8(b',');
         }
-        out.put_slice(entry.json.as_bytes());
+        if as_tasks.contains(&&entry.server) {
+            out.put_slice(as_task(&entry.json).as_bytes());
+        } else {
+            out.put_slice(entry.json.as_bytes());
+        }
     }
     out.put_u8(b']');
     out

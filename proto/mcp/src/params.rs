@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::Json;
+use crate::{Json, Method};
 
 /// What a broker reads of a request's params. A member that matters for routing and comes twice is an error.
 #[derive(Debug, Default, Deserialize)]
@@ -117,6 +117,22 @@ impl<'a> Params<'a> {
             Some(json) => json.read().map_err(|error| format!("invalid params: {error}")),
         }
     }
+
+    /// The same for a method: of one that is not known here only the metadata is read, whatever else is in its params is its own.
+    pub fn read_for(method: &Method, params: Option<&'a Json>) -> Result<Self, String> {
+        #[derive(Default, Deserialize)]
+        struct MetaOnly<'a> {
+            #[serde(borrow, default, rename = "_meta")]
+            meta: Meta<'a>,
+        }
+        match (method, params) {
+            (Method::Other(_), Some(json)) => {
+                let read: MetaOnly<'a> = json.read().map_err(|error| format!("invalid params: {error}"))?;
+                Ok(Self { meta: read.meta, ..Self::default() })
+            }
+            _ => Self::read(params),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -139,6 +155,10 @@ mod tests {
         check(r#"{"name":"a","n\u0061me":"b"}"#, Err("duplicate field `name`"));
         check(r#"{"_meta":{"traceparent":"a","traceparent":"b"}}"#, Err("duplicate field `traceparent`"));
         check(r#"{"name":7}"#, Err("invalid type"));
+        let own = Json::from_trusted(r#"{"name":7,"_meta":{"traceparent":"a"}}"#);
+        let read = Params::read_for(&Method::from("x/own"), Some(&own)).unwrap();
+        assert_eq!((read.name, read.meta.traceparent.as_deref()), (None, Some("a")));
+        assert!(Params::read_for(&Method::ToolsCall, Some(&own)).is_err());
         check("{}", Ok(None));
     }
 }

@@ -124,30 +124,6 @@ impl Session {
         let refused = outcome.as_ref().err().filter(|_| *method == Method::ToolsCall)?;
         wants_extension(refused).then(|| self.tasks.call(What::Through))
     }
-
-    /// An outcome as it goes to the client: a list of tools says which of them may be called as tasks. All of them, since a session
-    /// makes a task of any result; only where the view has real ones, since otherwise nobody gains by it.
-    pub fn listed(&self, method: &Method, outcome: Outcome) -> Outcome {
-        if *method != Method::ToolsList || !self.tasks.is_announced() {
-            return outcome;
-        }
-        outcome.map(|list| with_support(&list))
-    }
-}
-
-fn with_support(list: &Json) -> Json {
-    let Some(tools) = list.get("tools") else { return list.clone() };
-    let tool = |tool: Json| {
-        let execution = tool.get("execution").filter(Json::is_object).unwrap_or_else(Json::empty_object);
-        if !tool.is_object() || execution.get("taskSupport").is_some() {
-            return tool;
-        }
-        let execution = execution.with(&[("taskSupport", b"\"optional\"")], &[]);
-        tool.with(&[("execution", execution.as_bytes())], &[])
-    };
-    let tools: Vec<Json> = tools.elements().map(tool).collect();
-    let tools: Vec<&str> = tools.iter().map(Json::as_str).collect();
-    list.with(&[("tools", format!("[{}]", tools.join(",")).as_bytes())], &[])
 }
 
 /// A task of this session that is not there, or not any more.

@@ -27,6 +27,7 @@ use super::{
     outgoing::Outgoing,
     pump::Pump,
     requests::{Answers, CAPABILITIES},
+    shared::Shared,
     tasks::Tasks,
     wire::{Discovery, Unasked, Wire, WireRequest},
 };
@@ -162,7 +163,7 @@ pub(super) async fn open(
     let upstream: Arc<dyn Upstream> = match facts.era() {
         Era::Modern => {
             tokio::spawn(watch_lists(line.clone(), facts.clone(), board, stop));
-            Arc::new(Modern { line, _stop: stop_guard })
+            Arc::new(Modern { shared: Shared::new(line.clone()), line, _stop: stop_guard })
         }
         Era::Legacy => {
             let (watchers, on) = (listeners.clone(), line.clone());

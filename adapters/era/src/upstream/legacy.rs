@@ -50,7 +50,8 @@ impl Upstream for Legacy {
 
 impl Legacy {
     fn wishes(&self, call: &UpstreamCall) -> Result<(SubscriptionFilter, Wishes), Error> {
-        let params = Params::read(Some(&call.params)).map_err(|text| Error::new(ErrorKind::InvalidParams, text))?;
+        let params = Params::read_for(&call.method, Some(&call.params))
+            .map_err(|text| Error::new(ErrorKind::InvalidParams, text))?;
         let log_level = params.meta.log_level.map(String::from);
         if let Some(level) = log_level.as_deref().filter(|level| rank(level).is_none()) {
             let text = format!("{} \"{level}\" is no log level", meta::LOG_LEVEL);

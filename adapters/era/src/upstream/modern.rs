@@ -14,6 +14,7 @@ use super::{
     line::Line,
     notices::Board,
     outgoing::Outgoing,
+    shared::{Shared, single_resource},
 };
 
 /// The first pause before the stream of list changes is opened again; it doubles each time.
@@ -24,12 +25,18 @@ const REOPEN_LONGEST: Duration = Duration::from_secs(60);
 /// A modern server.
 pub(super) struct Modern {
     pub line: Arc<Line>,
+    pub shared: Arc<Shared>,
     pub _stop: DropGuard,
 }
 
 #[async_trait]
 impl Upstream for Modern {
     fn call(&self, call: UpstreamCall) -> Reply {
+        if call.method == Method::Listen
+            && let Some(uri) = single_resource(&call.params)
+        {
+            return self.shared.listen(uri, call);
+        }
         send(&self.line, call)
     }
 
@@ -47,7 +54,8 @@ fn token_in(meta_in: Option<&Json>) -> Option<Json> {
     meta_in?.get(meta::PROGRESS_TOKEN).filter(|token| token.as_str() != "null")
 }
 
-fn send(line: &Arc<Line>, call: UpstreamCall) -> Reply {
+/// Sends a call; what comes back is passed on.
+pub(super) fn send(line: &Arc<Line>, call: UpstreamCall) -> Reply {
     let line = line.clone();
     Reply::new(async_stream::stream! {
         let said = Said::of(&call.params);

@@ -181,7 +181,7 @@ impl Bridge {
 
 /// The headers that mirror a modern request (2026-07-28, streamable-http, "Request Metadata"); `None` for any other.
 fn modern_headers(request: &Request) -> Option<HeaderMap> {
-    let params = Params::read(request.params.as_ref()).ok()?;
+    let params = Params::read_for(&request.method, request.params.as_ref()).ok()?;
     let version = params.meta.protocol_version.as_deref()?;
     let name = match request.method.name_member() {
         Some("uri") => params.uri.as_deref(),

@@ -25,7 +25,7 @@ pub(crate) async fn post(edge: &Edge, caller: Caller, message: Message) -> Resul
     match message {
         Message::Request(request) => self::request(edge, caller, request).await,
         Message::Notification(notification) => {
-            let params = read(notification.params.as_ref())?;
+            let params = read(&notification.method, notification.params.as_ref())?;
             agreement::known_version(edge.config.era, &caller.headers, params.meta.protocol_version.as_deref())?;
             tracing::debug!(method = %notification.method, "accepted a notification that means nothing over http");
             Ok(StatusCode::ACCEPTED.into_response())
@@ -38,7 +38,7 @@ pub(crate) async fn post(edge: &Edge, caller: Caller, message: Message) -> Resul
 }
 
 async fn request(edge: &Edge, caller: Caller, request: Request) -> Result<HttpResponse, Refusal> {
-    let params = read(request.params.as_ref())?;
+    let params = read(&request.method, request.params.as_ref())?;
     agreement::check(edge, &caller, &request, &params)?;
     let parent = parent(&params.meta, &caller.headers);
     if is_gone(&request.method) {
@@ -88,8 +88,8 @@ pub(crate) fn budget(edge: &Edge, listening: bool) -> Duration {
     if listening { config.max_call_timeout } else { config.default_call_timeout.min(config.max_call_timeout) }
 }
 
-fn read(params: Option<&Json>) -> Result<Params<'_>, Refusal> {
-    Params::read(params).map_err(|text| Refusal::bad_request(ErrorKind::InvalidParams, text))
+fn read<'a>(method: &Method, params: Option<&'a Json>) -> Result<Params<'a>, Refusal> {
+    Params::read_for(method, params).map_err(|text| Refusal::bad_request(ErrorKind::InvalidParams, text))
 }
 
 /// Methods of older revisions that this one took away, and those that only a server sends.

@@ -161,6 +161,7 @@ async fn the_stream_of_a_session_passes_as_it_is_made() {
     let at_a = Old::open(&pair.a, "2025-11-25").await;
     let at_b = at_a.through(&pair.b);
     let mut events = Events::open(at_b.get()).await;
+    assert_eq!(events.block().await.unwrap(), "id: 0-0\nretry: 1000\ndata: ");
     assert_eq!(events.block().await.unwrap(), ":", "comments too");
     let (_, body) = ask(at_b.post(&request(1, "resources/subscribe", json!({"uri": "a:1"})))).await;
     assert_eq!(body["result"], json!({}));

@@ -117,7 +117,9 @@ async fn first_event(response: &mut reqwest::Response) -> Value {
     loop {
         let text = String::from_utf8_lossy(&seen);
         let whole = text.rsplit_once("\n\n").map_or("", |(whole, _)| whole);
-        let data = whole.split("\n\n").find_map(|event| event.split_once("data: "));
+        // The first one of all may be empty: it only tells its id.
+        let data =
+            whole.split("\n\n").filter_map(|event| event.split_once("data: ")).find(|(_, data)| !data.is_empty());
         if let Some((_, data)) = data {
             return serde_json::from_str(data).unwrap();
         }

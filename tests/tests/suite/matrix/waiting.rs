@@ -14,18 +14,7 @@ struct Waiting {
 }
 
 /// The table.
-const WAITING: &[Waiting] = &[
-    // Every tool of a legacy client's list says that it can be called as a task, whatever its server says.
-    Waiting { branch: "tasks", features: &["task_support_is_listed"], cells: |_| true },
-    // The params are read for members of known methods at the edge of modern clients and before a legacy server.
-    Waiting {
-        branch: "main",
-        features: &["params_of_an_unknown_method"],
-        cells: |cell| cell.client.is_modern() || !cell.server.is_modern(),
-    },
-    // A modern server gets a stream for each client.
-    Waiting { branch: "main", features: &["one_upstream_subscription"], cells: |cell| cell.server.is_modern() },
-];
+const WAITING: &[Waiting] = &[];
 
 /// The branch that a feature waits for in a cell.
 pub(super) fn waits_for(feature: &str, cell: &Cell) -> Option<&'static str> {

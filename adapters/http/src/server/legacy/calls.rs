@@ -181,7 +181,7 @@ impl Serving {
                     continue;
                 }
                 let required = match era::ending(&self.method, self.request.params.as_ref(), outcome) {
-                    Ending::Answer(outcome) => break Some(self.listed(outcome)),
+                    Ending::Answer(outcome) => break Some(outcome),
                     Ending::Input(required) => required,
                 };
                 // Whatever the finished call still holds is given back: the client may take its time.
@@ -226,13 +226,6 @@ impl Serving {
             return self.task.is_some();
         }
         false
-    }
-
-    fn listed(&self, outcome: Outcome) -> Outcome {
-        if self.method != Method::ToolsList {
-            return outcome;
-        }
-        self.session.with_state(|state| state.listed(&self.method, outcome))
     }
 
     /// A server that waits inside its call hears that there is no answer, and then that the call is cancelled. One that gave
