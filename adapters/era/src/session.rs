@@ -1,4 +1,4 @@
-//! The client's side: a legacy session (2025-03-26 to 2025-11-25) seen as canonical calls.
+//! The client's side: a legacy session (2024-11-05 to 2025-11-25) seen as canonical calls.
 //!
 //! [`Session`] holds what the older revisions keep between requests (the handshake, the log level, resource
 //! subscriptions, what the client is asked in mid-call) and does no I/O: the edge gives it each message and does what the

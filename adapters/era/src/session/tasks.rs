@@ -4,7 +4,7 @@
 //! that is over already and is kept in the session. `tasks/result` polls until the task is over; what the server asks meanwhile goes the
 //! way of all input: the reply ends with `input_required`, and is made again with the answers.
 //!
-//! A client of any revision that calls a tool which can only be a task gets the tool's result: the task is seen through for it
+//! A legacy client of any revision that calls a tool which can only be a task gets the tool's result: the task is seen through for it
 //! (ext-tasks, "Backwards Compatibility").
 //!
 //! [`TaskCall`] is one such request. It does no I/O of its own: it is given [`Dispatcher`].

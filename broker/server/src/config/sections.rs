@@ -15,13 +15,13 @@ use super::{Era, Secret};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Listen {
-    /// Address and port of HTTP: `/mcp`, `/metrics`, `/healthz`. Port 0 takes a free one.
+    /// Address and port of HTTP: `/mcp`, `/sse`, `/metrics`, `/healthz`. Port 0 takes a free one.
     #[schemars(with = "String")]
     pub(crate) http: SocketAddr,
     /// Address and port of gRPC, which the command line uses. Port 0 takes a free one.
     #[schemars(with = "String")]
     pub(crate) grpc: SocketAddr,
-    /// Which protocol eras clients may speak at `/mcp`. With `modern` there are no sessions; with `legacy` a modern request
+    /// Which protocol eras clients may speak at `/mcp` and `/sse`. With `modern` there are no sessions and no `/sse`; with `legacy` a modern request
     /// is refused as an older server would, so that a client of both eras falls back.
     pub(crate) era: Era,
     /// Lets the node listen beyond loopback without any principal. Everyone who reaches the port may then call every tool.

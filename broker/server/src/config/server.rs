@@ -8,7 +8,7 @@ use spanwire_model::{EraChoice, HttpTarget, ServerId, ServerSpec, StdioTarget, T
 
 use super::Secret;
 
-/// An MCP server: either `command` (a child process) or `url` (a Streamable HTTP endpoint). `${VAR}` and
+/// An MCP server: either `command` (a child process) or `url` (an HTTP endpoint, Streamable HTTP or HTTP+SSE). `${VAR}` and
 /// `${VAR:-default}` are resolved in every text of the table; `$${` is a plain `${`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]

@@ -91,7 +91,7 @@ impl Reader {
         }
         if kind == "sse" {
             let text =
-                format!("server \"{name}\" uses the old HTTP+SSE transport; it is taken over as Streamable HTTP");
+                format!("server \"{name}\" uses the old HTTP+SSE transport; its URL is tried as Streamable HTTP first");
             self.warnings.push(text);
         }
         if !table.enabled {
