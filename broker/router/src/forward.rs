@@ -12,7 +12,7 @@ use async_stream::stream;
 use bytes::Bytes;
 use futures::StreamExt;
 use spanwire_catalog::expose_uris;
-use spanwire_mcp::{Json, Limits, Message, Method, Notification, Request, RequestId};
+use spanwire_mcp::{Limits, Message, Method, Notification, Request, RequestId};
 use spanwire_model::{
     Address, BusReply, BusRequest, Call, Error, ErrorKind, Event, Frame, NodeId, Outcome, Place, Reply, Result, Route,
     ServerId, TraceContext, UpstreamCall,
@@ -25,7 +25,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::{
     Inner,
     observe::{describe_target, is_tool_error, span_method},
-    sealed,
+    sealed::{self, Opened},
 };
 
 /// The subject of calls, as it stands in spans: a template without the parts that vary.
@@ -135,18 +135,18 @@ pub(crate) fn not_connected(route: &Route) -> Error {
     Error::new(ErrorKind::Unavailable, format!("server \"{}\" is not connected at the moment", route.server))
 }
 
-/// Calls a server of this node, with these params in place of the call's own, where there are any. The bus is not touched.
+/// Calls a server of this node, with what was opened in place of what the call brought. The bus is not touched.
 pub(crate) fn execute(
     inner: &Arc<Inner>,
     permitted: &Permitted,
-    params: Option<Json>,
-    link: Option<TraceContext>,
+    opened: Option<Opened>,
     parent: TraceContext,
     elsewhere: Elsewhere,
 ) -> Reply {
     let (mut call, route) = (permitted.call().clone(), permitted.route());
-    if let Some(params) = params {
-        call.params = params;
+    let (mut link, mut parked) = (None, false);
+    if let Some(opened) = opened {
+        (call.params, link, parked) = (opened.params, opened.link, opened.parked);
     }
     let Some(attached) = inner.registry.attached(&route.server) else { return Reply::ready(Err(not_connected(route))) };
     let inner = inner.clone();
@@ -157,6 +157,8 @@ pub(crate) fn execute(
         // A listen stream would hold a slot for ever.
         let slot: Result<Option<Slot>> = match call.method {
             Method::Listen => Ok(None),
+            // Goes on with a call that is running; those that wait for that one's end may have every slot.
+            _ if parked => Ok(None),
             _ => match timeout_at(deadline, attached.slot()).await {
                 Ok(Err(error)) => Err(error),
                 Ok(Ok(slot)) if Instant::now() < deadline => Ok(Some(slot)),
@@ -315,7 +317,7 @@ fn remote(inner: &Arc<Inner>, permitted: &Permitted, to: Address, parent: TraceC
                     inner.telemetry.metrics().wire(wire);
                     break read_outcome(&payload);
                 }
-                Ok(Some(Err(error))) => break Err(lost_on_the_way(error, &to)),
+                Ok(Some(Err(error))) => break Err(lost_on_the_way(error, &to, &call.method)),
                 Ok(None) => break Err(Error::new(ErrorKind::StreamLost, format!("the reply of server \"{}\" broke off", route.server))),
                 Err(_) => break Err(Error::new(
                     ErrorKind::DeadlineExceeded,
@@ -333,9 +335,9 @@ fn remote(inner: &Arc<Inner>, permitted: &Permitted, to: Address, parent: TraceC
 }
 
 /// A call that could only go on at one node, which is not there: what was begun there is lost with it.
-fn lost_on_the_way(error: Error, to: &Address) -> Error {
+fn lost_on_the_way(error: Error, to: &Address, method: &Method) -> Error {
     match to {
-        Address::Node(node) if error.kind == ErrorKind::Unavailable => {
+        Address::Node(node) if error.kind == ErrorKind::Unavailable && method.takes_input() => {
             let text = format!(
                 "node \"{node}\", where this call waited for its input, is gone: send the request again without requestState"
             );

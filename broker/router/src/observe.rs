@@ -10,7 +10,7 @@ use spanwire_model::{Call, EdgeTransport, Event, Outcome, Reply};
 use spanwire_telemetry::{CallLabels, InFlight, Span, SpanKind, error_type, names};
 use tokio::time::Instant;
 
-use crate::{Inner, Plan, Running, forward, listen, plan};
+use crate::{Inner, Plan, Running, forward, listen, plan, relay};
 
 /// Dispatches a call of an edge.
 pub(crate) fn dispatch(inner: &Arc<Inner>, call: Call) -> Reply {
@@ -180,7 +180,7 @@ fn describe_call(span: &mut Span, call: &Call) {
         span.set_text(names::JSONRPC_REQUEST_ID, id);
     }
     if let Some(session) = &call.client.session_id {
-        span.set_text(names::MCP_SESSION_ID, session);
+        span.set_text(names::MCP_SESSION_ID, &relay::shown_session(session));
     }
     if let Some(address) = call.client.address {
         span.set_text(names::CLIENT_ADDRESS, &address.ip().to_string());

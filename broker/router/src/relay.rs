@@ -217,5 +217,13 @@ fn describe(span: &mut Span, inner: &Inner, operation: &'static str, kind: &'sta
     span.set(names::MESSAGING_DESTINATION_TEMPLATE, NODE_TEMPLATE);
     span.set_text(names::MESSAGING_MESSAGE_CONVERSATION_ID, &exchange.id.to_string());
     span.set_text(names::SPANWIRE_PRINCIPAL, &exchange.principal.name);
-    span.set_text(names::MCP_SESSION_ID, &exchange.session);
+    span.set_text(names::MCP_SESSION_ID, &shown_session(&exchange.session));
+}
+
+/// A session's id as spans may show it: whoever has the whole of it can use the session.
+pub(crate) fn shown_session(id: &str) -> String {
+    const SHOWN: usize = 8;
+    let (node, secret) = id.split_once('.').map_or(("", id), |(node, secret)| (node, secret));
+    let shown: String = secret.chars().take(SHOWN).collect();
+    if node.is_empty() { format!("{shown}…") } else { format!("{node}.{shown}…") }
 }

@@ -229,7 +229,9 @@ pub(crate) fn digest_of(method: &Method, params: &Json) -> String {
     }
     text.push('\n');
     // Absent arguments ask for the same as none (2026-07-28, server/tools, "Calling Tools").
-    let arguments = read.arguments.and_then(|arguments| serde_json::from_str(arguments.get()).ok());
+    // What cannot be decoded (a lone surrogate, a number without bounds) stands for itself, to the letter.
+    let decode = |text: &str| serde_json::from_str(text).unwrap_or_else(|_| serde_json::Value::String(text.to_owned()));
+    let arguments = read.arguments.map(|arguments| decode(arguments.get()));
     write_sorted(&arguments.unwrap_or_else(|| serde_json::json!({})), &mut text);
     BASE64_URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, text.as_bytes()))
 }

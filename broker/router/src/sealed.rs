@@ -6,7 +6,6 @@
 use std::sync::Arc;
 
 use futures::StreamExt;
-use memchr::memmem;
 use spanwire_catalog::{View, canonical};
 use spanwire_mcp::{Era, Json, Method, Notification, Params, input, string_literal};
 use spanwire_model::{
@@ -92,11 +91,8 @@ pub(crate) fn local(
         Ok(opened) => opened,
         Err(error) => return Reply::ready(Err(error)),
     };
-    let (params, link) = match opened {
-        Some((params, link)) => (Some(params), link),
-        None => (None, None),
-    };
-    let reply = forward::execute(inner, permitted, params, link, parent.clone(), elsewhere);
+    let own = opened.as_ref().map(|opened| opened.own.clone());
+    let reply = forward::execute(inner, permitted, opened, parent.clone(), elsewhere);
     let gives_out = match &call.method {
         Method::ToolsCall
         | Method::PromptsGet
@@ -115,6 +111,7 @@ pub(crate) fn local(
         call: call.clone(),
         route: permitted.route().clone(),
         brought: brought.map(Into::into),
+        own,
         parent,
     };
     Reply::new(reply.map(move |event| match event {
@@ -124,8 +121,19 @@ pub(crate) fn local(
     }))
 }
 
-/// The params with the server's own text in place of the sealed one, and where the first call stood in its trace.
-fn open(inner: &Inner, permitted: &Permitted, text: &str) -> Result<(Json, Option<TraceContext>)> {
+/// What a sealed text held.
+pub(crate) struct Opened {
+    /// The params with the server's own text in place of the sealed one.
+    pub(crate) params: Json,
+    /// The server's own text.
+    own: String,
+    /// Where the first call stood in its trace.
+    pub(crate) link: Option<TraceContext>,
+    /// The call is running already, and goes on.
+    pub(crate) parked: bool,
+}
+
+fn open(inner: &Inner, permitted: &Permitted, text: &str) -> Result<Opened> {
     let (call, route) = (permitted.call(), permitted.route());
     let is_task = !call.method.takes_input();
     let opened = inner.seal.open(text).and_then(|(front, payload)| {
@@ -150,7 +158,7 @@ fn open(inner: &Inner, permitted: &Permitted, text: &str) -> Result<(Json, Optio
         method if method.takes_input() => call.params.with(&[("requestState", own.as_bytes())], &[]),
         _ => call.params.with(&[("taskId", own.as_bytes())], &[]),
     };
-    Ok((params, link))
+    Ok(Opened { params, own: payload.value, link, parked: front.kind == Kind::Parked })
 }
 
 /// Seals what the outcome of one call gives out.
@@ -160,6 +168,8 @@ struct Sealer {
     route: Route,
     /// The sealed text that the call brought.
     brought: Option<Arc<str>>,
+    /// The server's own text in it.
+    own: Option<String>,
     parent: TraceContext,
 }
 
@@ -168,16 +178,10 @@ impl Sealer {
         if !self.call.method.takes_input() {
             return Ok(self.same_task(result));
         }
-        let bytes = result.as_bytes();
-        if memmem::find(bytes, b"\"input_required\"").is_some()
-            && input::has_result_type(&result, input::INPUT_REQUIRED)
-        {
+        if input::has_result_type(&result, input::INPUT_REQUIRED) {
             return self.state(result);
         }
-        if self.call.method == Method::ToolsCall
-            && memmem::find(bytes, b"\"task\"").is_some()
-            && input::has_result_type(&result, input::TASK)
-        {
+        if self.call.method == Method::ToolsCall && input::has_result_type(&result, input::TASK) {
             return self.task(result);
         }
         Ok(result)
@@ -230,15 +234,19 @@ impl Sealer {
 
     /// An object about the task that the call named: the id by which the caller knows it.
     fn same_task(&self, object: Json) -> Json {
-        match (&self.brought, object.get("taskId")) {
-            (Some(sealed), Some(_)) => object.with(&[("taskId", string_literal(sealed).as_bytes())], &[]),
-            _ => object,
+        let id = object.get("taskId").and_then(|id| id.read::<String>().ok());
+        match &self.brought {
+            Some(sealed) if id.is_some() && id == self.own => {
+                object.with(&[("taskId", string_literal(sealed).as_bytes())], &[])
+            }
+            // Of another task: whoever listens leaves it aside.
+            Some(_) | None => object,
         }
     }
 
     fn notification(&self, notification: Notification) -> Notification {
         match (&notification.method, &self.brought) {
-            (Method::TaskStatus, Some(_)) => {
+            (Method::TaskStatus, Some(_)) if self.call.method == Method::Listen => {
                 let params = notification.params.map(|params| self.same_task(params));
                 Notification { params, ..notification }
             }

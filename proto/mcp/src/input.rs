@@ -4,6 +4,7 @@
 //! Older revisions ask with requests of their own (`elicitation/create`, `sampling/createMessage`, `roots/list`). The params and
 //! results of these are the same in both, so that only the envelope is written here.
 
+use memchr::memmem;
 use serde::{Deserialize, Serialize};
 
 use crate::{ErrorObject, Json, Method, ObjectWriter, meta, string_literal};
@@ -45,10 +46,17 @@ struct RawRequest {
 impl InputRequired {
     /// Reads a result. `None` when it is of another type; the text of an error is safe to send to the peer.
     pub fn read(result: &Json) -> Option<Result<Self, String>> {
-        has_result_type(result, INPUT_REQUIRED).then(|| Self::read_members(result))
+        has_result_type(result, INPUT_REQUIRED).then(|| {
+            let read = Self::of(result)?;
+            if read.requests.is_empty() && read.request_state.is_none() {
+                return Err("an input_required result has neither inputRequests nor requestState".to_owned());
+            }
+            Ok(read)
+        })
     }
 
-    fn read_members(result: &Json) -> Result<Self, String> {
+    /// Reads what an object asks for in the members of such a result: the state of a task does so too.
+    pub fn of(result: &Json) -> Result<Self, String> {
         let request_state = match result.get("requestState") {
             Some(state) => Some(state.read().map_err(|error| format!("requestState is no string: {error}"))?),
             None => None,
@@ -63,9 +71,6 @@ impl InputRequired {
                 return Err(format!("inputRequests[\"{key}\"] has method \"{method}\", which asks for no input"));
             }
             requests.push(InputRequest { key, method, params: raw.params });
-        }
-        if requests.is_empty() && request_state.is_none() {
-            return Err("an input_required result has neither inputRequests nor requestState".to_owned());
         }
         Ok(Self { requests, request_state })
     }
@@ -98,9 +103,13 @@ pub fn is_input(method: &Method) -> bool {
     matches!(method, Method::ElicitationCreate | Method::SamplingCreateMessage | Method::RootsList)
 }
 
-/// True when a result is of this type. A complete result, which most are, is told apart at its first bytes.
+/// True when a result is of this type. A complete result, which most are, is told apart at its first bytes, or by one fast search.
 pub fn has_result_type(result: &Json, wanted: &str) -> bool {
-    !result.as_bytes().starts_with(COMPLETE_PREFIX)
+    let bytes = result.as_bytes();
+    // A word can also be written with escapes.
+    let may_hold = || memmem::find(bytes, wanted.as_bytes()).is_some() || memmem::find(bytes, b"\\u").is_some();
+    !bytes.starts_with(COMPLETE_PREFIX)
+        && may_hold()
         && result.get("resultType").is_some_and(|kind| kind.read::<String>().is_ok_and(|kind| kind == wanted))
 }
 
@@ -196,6 +205,8 @@ mod tests {
         for text in [r#"{"resultType":"complete","x":"input_required"}"#, r#"{"a":1}"#, "[]"] {
             assert!(InputRequired::read(&Json::from_trusted(text)).is_none(), "{text}");
         }
+        let escaped = Json::from_trusted(r#"{"resultType":"input\u005frequired","requestState":"s"}"#);
+        assert!(has_result_type(&escaped, INPUT_REQUIRED));
     }
 
     #[test]

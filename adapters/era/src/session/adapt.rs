@@ -1,6 +1,6 @@
 //! Params that the revisions write differently: what a server asks of a client, and what a client declares.
 
-use spanwire_mcp::{Json, Method, ObjectWriter, Revision, input::InputRequest, string_literal};
+use spanwire_mcp::{Json, Method, ObjectWriter, Revision, input::InputRequest, string_literal, tasks};
 
 /// The params of a request to a client of this revision. `id` is unique in the session.
 pub(super) fn params(revision: Revision, request: &InputRequest, id: &str) -> Option<Json> {
@@ -51,6 +51,12 @@ pub(super) fn capabilities(declared: &Json) -> Json {
     let mut out = ObjectWriter::with_capacity(declared.len());
     for entry in declared.entries() {
         if !entry.value.starts_with(b"{") || entry.has_key("tasks") {
+            continue;
+        }
+        if entry.has_key("extensions") {
+            // A session sees to tasks itself: a call that is none must not come back as one.
+            let extensions = Json::from_trusted(declared.as_bytes().slice(entry.value_range));
+            out.raw_member(entry.raw_key, extensions.with(&[], &[tasks::EXTENSION]).as_bytes());
             continue;
         }
         out.raw_member(entry.raw_key, if entry.has_key("roots") { b"{}" } else { entry.value });

@@ -11,6 +11,8 @@ use spanwire_mcp::{ErrorObject, Json, Method, Notification, RequestId};
 use spanwire_model::{Error, ErrorKind, Event, Outcome};
 use tokio::{sync::Notify, time::Instant};
 
+use super::incoming::is_of_task;
+
 /// How long a cancelled call may still log. Meanwhile a log message without an address is about no call.
 const CANCELLED_MAY_LOG: Duration = Duration::from_secs(30);
 /// Notifications that wait for a slow reader of one call; more are dropped, counted and logged.
@@ -111,6 +113,8 @@ impl Calls {
         let slot = match &notification.method {
             Method::Progress => self.addressed(&notification, |address| address.progress_token)?,
             Method::Cancelled => return self.cancelled(notification),
+            // It names its task, and the task's call is over.
+            Method::LogMessage if is_of_task(notification.params.as_ref()) => return Some(notification),
             Method::LogMessage => match self.only_call() {
                 Some(slot) => slot,
                 None => return Some(notification),

@@ -138,8 +138,8 @@ pub(super) async fn open(
     let stop = CancellationToken::new();
     let stop_guard = stop.clone().drop_guard();
     let (board, listeners, level) = <(Arc<Board>, Arc<Listeners>, Arc<Level>)>::default();
-    let tasks = Arc::new(Tasks::new(line.clone(), stop.clone()));
     let (answers, courier) = Answers::new(line.server.clone());
+    let tasks = Arc::new(Tasks::new(line.clone(), answers.clone(), stop.clone()));
     let desk = Arc::new(Desk::new(&line, settings.waits, answers));
     let (notices_tx, notices) = mpsc::channel(NOTICES);
     let pump = Pump {

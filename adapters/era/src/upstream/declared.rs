@@ -2,7 +2,7 @@
 
 use spanwire_mcp::{
     Json,
-    input::{self, InputRequired, missing_capability, response_error},
+    input::{InputRequired, missing_capability, response_error},
     meta,
 };
 use spanwire_model::{Error, ErrorKind, Outcome};
@@ -48,14 +48,23 @@ impl Said {
     /// Lets a result pass, unless it asks for what the caller has not declared (2026-07-28, basic/patterns/mrtr, "Server
     /// Requirements").
     pub(super) fn declared(&self, server: &str, result: Json) -> Outcome {
-        if !input::has_result_type(&result, input::INPUT_REQUIRED) {
-            return Ok(result);
+        if let Some(asked) = InputRequired::read(&result) {
+            self.check(server, asked)?;
         }
+        Ok(result)
+    }
+
+    /// The same for the state of a task, which asks in the same members.
+    pub(super) fn declared_by_task(&self, server: &str, task: Json) -> Outcome {
+        if task.get("inputRequests").is_some() {
+            self.check(server, InputRequired::of(&task))?;
+        }
+        Ok(task)
+    }
+
+    fn check(&self, server: &str, asked: Result<InputRequired, String>) -> Result<(), Error> {
         let bad = |text: String| Error::new(ErrorKind::BadServer, format!("server \"{server}\" {text}"));
-        let asked = match InputRequired::read(&result) {
-            Some(asked) => asked.map_err(|text| bad(format!("asked for input in a wrong form: {text}")))?,
-            None => return Ok(result),
-        };
+        let asked = asked.map_err(|text| bad(format!("asked for input in a wrong form: {text}")))?;
         let capabilities = capabilities(self.meta.as_ref());
         for request in &asked.requests {
             if let Some(needed) = missing_capability(&capabilities, &request.method, request.params.as_ref()) {
@@ -63,7 +72,7 @@ impl Said {
                 return Err(bad(format!("asked for {method}, but the client has not declared {needed}")));
             }
         }
-        Ok(result)
+        Ok(())
     }
 }
 

@@ -30,6 +30,9 @@ use super::{
     table::{Entry, Resumed, Table},
 };
 
+/// Calls that may wait for their turn to ask; further ones are refused, so that they do not take every slot of the server.
+const MAX_IN_LINE: usize = 16;
+
 /// One per connection.
 pub(super) struct Desk {
     server: Arc<str>,
@@ -38,6 +41,8 @@ pub(super) struct Desk {
     news: AtomicU64,
     wake: Notify,
     lane: Arc<Semaphore>,
+    /// For calls that wait for the lane.
+    places: Semaphore,
     /// The server's requests say which call they belong to.
     says_whose: bool,
     /// For the turn of a call about which nothing is known.
@@ -80,6 +85,7 @@ impl Desk {
             news: AtomicU64::new(0),
             wake: Notify::new(),
             lane: Arc::new(Semaphore::new(1)),
+            places: Semaphore::new(MAX_IN_LINE),
             says_whose: line.wire.says_whose(),
             first: waits.first,
         }
@@ -164,6 +170,7 @@ impl Desk {
 
     /// Waits for its turn, in the order of coming.
     async fn lane(&self, call: &UpstreamCall) -> Result<Lane> {
+        let Ok(_place) = self.places.try_acquire() else { return Err(self.no_turn()) };
         let turn = tokio::time::timeout_at(call.deadline, self.lane.clone().acquire_owned());
         match turn.await {
             Ok(Ok(lane)) => Ok(lane),

@@ -88,3 +88,9 @@ pub(super) fn is_wanted(log: &Notification, wanted: Option<&str>) -> bool {
 pub(super) fn rank(name: &str) -> Option<usize> {
     LEVELS.iter().position(|level| *level == name)
 }
+
+/// True for a message of a task of 2025-11-25, which belongs to no call in flight (basic/utilities/tasks, "Related Task Metadata").
+pub(super) fn is_of_task(params: Option<&Json>) -> bool {
+    let meta_in = params.and_then(|params| params.get("_meta"));
+    meta_in.is_some_and(|meta_in| meta_in.get(meta::RELATED_TASK).is_some())
+}

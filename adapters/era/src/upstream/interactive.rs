@@ -133,7 +133,7 @@ impl Session {
 
 /// True for calls in whose middle a server may ask something. What the broker asks on its own behalf is not among them.
 fn may_ask(method: &Method) -> bool {
-    method.takes_input() || matches!(method, Method::Other(_))
+    method.takes_input() || matches!(method, Method::Complete | Method::Other(_))
 }
 
 /// One caller's part of a call.

@@ -72,7 +72,7 @@ pub(super) fn send(line: &Arc<Line>, call: UpstreamCall) -> Reply {
         };
         let params = out.modern_over(said.meta.clone(), line.revision(), &line.client_info);
         let listen = call.method == Method::Listen;
-        let takes_input = call.method.takes_input();
+        let (takes_input, is_task) = (call.method.takes_input(), call.method == Method::TasksGet);
         let mut events = line.send(id, call.method, params, call.trace);
         while let Some(event) = events.next().await {
             match event {
@@ -83,9 +83,16 @@ pub(super) fn send(line: &Arc<Line>, call: UpstreamCall) -> Reply {
                 }
                 Event::Notification(notification) if listen => {
                     let params = notification.params.map(without_subscription_id);
+                    if let (Method::TaskStatus, Some(task)) = (&notification.method, &params)
+                        && let Err(error) = said.declared_by_task(&line.server, task.clone())
+                    {
+                        tracing::warn!(server = %line.server, %error, "left out the state of a task");
+                        continue;
+                    }
                     yield Event::Notification(Notification { params, ..notification });
                 }
                 Event::Done(outcome) if listen => yield Event::Done(outcome.map(without_subscription_id)),
+                Event::Done(Ok(task)) if is_task => yield Event::Done(said.declared_by_task(&line.server, task)),
                 Event::Done(Ok(result)) if takes_input => yield Event::Done(said.declared(&line.server, result)),
                 Event::Notification(_) | Event::Done(_) => yield event,
             }

@@ -36,7 +36,7 @@ pub(super) fn answer(request: Request) -> Response {
 }
 
 /// Where answers are left. Never waits.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Answers {
     server: Arc<str>,
     waiting: mpsc::Sender<Response>,

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use spanwire_mcp::{ErrorObject, Json, Method, Notification, Request, RequestId, Response, codes, input, meta};
+use spanwire_mcp::{ErrorObject, Json, Method, Notification, Request, RequestId, Response, codes, input};
 use spanwire_model::{Error, ErrorKind, UpstreamCall};
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -15,6 +15,7 @@ use super::{
     attribution::{Attribution, Lane, Owner, Target},
     connect::Waits,
     declared::capabilities,
+    incoming::is_of_task,
     parked::Kept,
     questions::{Questions, refusal, refused},
     requests::{self, Answers},
@@ -106,7 +107,7 @@ impl Table {
         let owned = match call {
             _ if !input::is_input(&request.method) => Some((request, Owner::NoCall)),
             Some(id) => Some((request, Owner::Call(id))),
-            None if is_of_task(&request) => Some((request, Owner::NoCall)),
+            None if is_of_task(request.params.as_ref()) => Some((request, Owner::NoCall)),
             None => {
                 let in_flight = self.calls.iter().filter(|(_, entry)| !entry.answered);
                 let in_flight = in_flight.map(|(id, entry)| (*id, entry.target())).collect();
@@ -185,13 +186,13 @@ impl Table {
     pub(super) fn answered(&mut self, id: i64) {
         let Some(entry) = self.calls.get_mut(&id) else { return };
         entry.answered = true;
-        entry.lane = None;
+        let had_turn = entry.lane.take().is_some();
         if std::mem::take(&mut entry.is_new) && !entry.asks() {
             let target = entry.target();
             self.attribution.is_quiet(target);
         }
         // Whoever waits for its turn looks again.
-        self.news |= self.attribution.has_askers();
+        self.news |= had_turn || self.attribution.has_asked(&entry.method, &entry.params);
         let open = entry.questions.refuse("the call has been answered");
         open.into_iter().for_each(|response| self.answers.send(response));
         let clear = self.attribution.answered(id);
@@ -298,10 +299,4 @@ fn note(ids: &mut Vec<String>, id: Option<String>) {
     if let Some(id) = id.filter(|_| ids.len() < MAX_ELICITATIONS) {
         ids.push(id);
     }
-}
-
-/// A request of a task says so, and belongs to no call in flight (2025-11-25, basic/utilities/tasks, "Related Task Metadata").
-fn is_of_task(request: &Request) -> bool {
-    let meta_in = request.params.as_ref().and_then(|params| params.get("_meta"));
-    meta_in.is_some_and(|meta_in| meta_in.get(meta::RELATED_TASK).is_some())
 }

@@ -22,7 +22,7 @@ use spanwire_model::{Error, ErrorKind, Event, Outcome, Reply, ServerFacts, Trace
 use tokio_util::sync::CancellationToken;
 
 use self::inputs::Inputs;
-use super::{line::Line, outgoing::Outgoing};
+use super::{line::Line, outgoing::Outgoing, requests::Answers};
 use crate::tasks::{
     Status, id_in, missing_extension,
     to_extension::{self, Detail},
@@ -57,8 +57,8 @@ pub(super) struct Tasks {
 }
 
 impl Tasks {
-    pub(super) fn new(line: Arc<Line>, stop: CancellationToken) -> Self {
-        let inputs = Arc::new(Inputs::new(line.clone(), stop));
+    pub(super) fn new(line: Arc<Line>, answers: Answers, stop: CancellationToken) -> Self {
+        let inputs = Arc::new(Inputs::new(line.clone(), answers, stop));
         Self { line, offer: OnceLock::new(), tools: Mutex::default(), inputs }
     }
 

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use http::StatusCode;
 use spanwire_mcp::{Method, Notification, RequestId};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::task::TaskTracker;
@@ -74,6 +75,10 @@ impl Bridge {
     pub(super) async fn deliver(&self, body: Bytes) -> bool {
         match timeout(NOTIFY_TIMEOUT, self.post(body, self.session.headers())).await {
             Ok(Ok(response)) => {
+                // The node cannot be reached for the moment, or not by the one that was asked.
+                if matches!(response.status(), StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
+                    return false;
+                }
                 if !response.status().is_success() {
                     tracing::debug!(status = response.status().as_u16(), "the node refused a message");
                 }

@@ -32,6 +32,9 @@ impl Bridge {
         if response.status() == StatusCode::NOT_FOUND && headers.contains_key(header::SESSION_ID) {
             // A session that the node does not know has executed nothing.
             self.reopen(&headers).await?;
+            if unwanted.is_cancelled() {
+                return Err(lost());
+            }
             response = self.post(body, self.session.headers()).await?;
         }
         self.relay(response, request, None, unwanted).await

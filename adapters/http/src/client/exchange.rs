@@ -115,6 +115,8 @@ impl Inner {
             | Method::PromptsListChanged
             | Method::ResourcesListChanged
             | Method::ResourceUpdated
+            | Method::TaskStatus
+            | Method::LegacyTaskStatus
                 if !listens => {}
             _ => return Some(Event::Notification(notification)),
         }

@@ -99,9 +99,14 @@ pub(crate) async fn batch(
         match message {
             Ok(Message::Request(request)) => {
                 let id = request.id.clone();
-                ids.push(id.clone());
-                let served = serve(edge, caller, &session, request).await;
-                outgoing.push(served.unwrap_or_else(|error| at_once(id, Err(error))));
+                match serve(edge, caller, &session, request).await {
+                    Ok(served) => {
+                        ids.push(id);
+                        outgoing.push(served);
+                    }
+                    // Another request may have this id, and runs on.
+                    Err(error) => outgoing.push(at_once(id, Err(error))),
+                }
             }
             Ok(Message::Notification(notification)) => hear(&session, &notification),
             Ok(Message::Response(response)) => session.answer(response),

@@ -80,5 +80,9 @@ fn it_serves_its_principal_for_its_request_in_its_time() {
     let late = Payload { expires_s: 1, ..payload() };
     assert_eq!(late.check(&call("ann", Method::ToolsCall, same)), Err(Refused::Expired));
     let none = |params: &'static str| digest_of(&Method::ToolsCall, &Json::from_trusted(params));
+    let odd =
+        [r#"{"name":"t","arguments":{"to":"a","x":"\ud800"}}"#, r#"{"name":"t","arguments":{"to":"b","x":"\ud800"}}"#];
+    assert_ne!(none(odd[0]), none(odd[1]));
+    assert_ne!(none(odd[0]), none(r#"{"name":"t"}"#));
     assert_eq!(none(r#"{"name":"t"}"#), none(r#"{"name":"t","arguments":{}}"#));
 }

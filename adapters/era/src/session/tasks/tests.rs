@@ -340,7 +340,7 @@ async fn a_list_has_pages_and_a_session_has_a_limit() {
 async fn what_is_asked_is_asked_once() {
     let server = Script::modern(|request| match &request.method {
         Method::TasksGet => Some(Ok(json(&format!(
-            r#"{},"resultType":"complete","inputRequests":{{"k":{{"method":"roots/list"}}}}}}"#,
+            r#"{},"resultType":"complete","inputRequests":{{"k":{{"method":"elicitation/create","params":{{"message":"?"}}}}}}}}"#,
             new_task("input_required")
         )))),
         _ => Some(Ok(json(r#"{"resultType":"complete","tools":[]}"#))),

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     tasks::{related, related_to, unrelated},
-    upstream::line::Line,
+    upstream::{line::Line, requests::Answers},
 };
 
 /// Tasks of one connection that may need input at once.
@@ -37,6 +37,7 @@ const FIRST_WITHIN: Duration = Duration::from_secs(1);
 /// The tasks of one connection that need input.
 pub(super) struct Inputs {
     line: Arc<Line>,
+    answers: Answers,
     stop: CancellationToken,
     /// Makes keys unique over the life of a task, which may be longer than a connection.
     epoch: u128,
@@ -68,9 +69,9 @@ struct Pending {
 }
 
 impl Inputs {
-    pub(super) fn new(line: Arc<Line>, stop: CancellationToken) -> Self {
+    pub(super) fn new(line: Arc<Line>, answers: Answers, stop: CancellationToken) -> Self {
         let epoch = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
-        Self { line, stop, epoch, table: Mutex::default(), arrived: Notify::new() }
+        Self { line, answers, stop, epoch, table: Mutex::default(), arrived: Notify::new() }
     }
 
     /// Takes a request that belongs to a task; gives back any other.
@@ -82,8 +83,8 @@ impl Inputs {
         let Some(id) = id else { return Some(request) };
         let refused = self.enter(&id, false).err().or_else(|| self.push(&id, request.clone()).err());
         if let Some(error) = refused {
-            let (inputs, answer) = (self.clone(), ErrorObject::new(codes::INTERNAL_ERROR, error.public.into_owned()));
-            tokio::spawn(async move { inputs.respond(request.id, Err(answer)).await });
+            let answer = ErrorObject::new(codes::INTERNAL_ERROR, error.public.into_owned());
+            self.answers.send(Response { id: Some(request.id), outcome: Err(answer) });
         }
         None
     }
@@ -295,13 +296,9 @@ impl Inputs {
         let why = if waiting.over { "the task needs no input any more" } else { "the client did not answer in time" };
         let waiting = table.waiting.remove(id)?;
         drop(table);
-        if !waiting.pending.is_empty() {
-            let inputs = self.clone();
-            tokio::spawn(async move {
-                for pending in waiting.pending {
-                    inputs.respond(pending.request.id, Err(ErrorObject::new(codes::INTERNAL_ERROR, why))).await;
-                }
-            });
+        for pending in waiting.pending {
+            let outcome = Err(ErrorObject::new(codes::INTERNAL_ERROR, why));
+            self.answers.send(Response { id: Some(pending.request.id), outcome });
         }
         None
     }

@@ -17,7 +17,7 @@ pub(super) async fn pass_on(response: HttpResponse, tell: &mpsc::Sender<Bytes>) 
     let mut buffer = BytesMut::new();
     while let Some(Ok(piece)) = pieces.next().await {
         buffer.extend_from_slice(&piece);
-        while let Some(end) = memmem::find(&buffer, END).filter(|_| is_stream) {
+        while is_stream && let Some(end) = memmem::find(&buffer, END) {
             let event = buffer.split_to(end + END.len()).freeze();
             if let Some(message) = message_of(&event)
                 && tell.send(message).await.is_err()

@@ -226,3 +226,20 @@ async fn what_is_called_for_the_first_time_shows_alone_whether_it_asks() {
     }
     peer.idle().await;
 }
+
+#[tokio::test]
+async fn a_completion_may_have_asked_too() {
+    let peer = Peer::new(|waits| waits.attribute = Duration::from_millis(20)).await;
+    let (tool, id) = peer.start("one", ALL).await;
+    let completion = peer
+        .run(call(Method::Complete, r#"{"ref":{"type":"ref/prompt","name":"p"},"argument":{"name":"a","value":"b"}}"#));
+    let completion_id = peer.server.id_of("ref/prompt").await;
+    peer.elicit("q1", None).await;
+    // It may be the completion's: nobody is shown it.
+    peer.server.saw(r#""id":"q1","error""#).await;
+    peer.finish(id, RESULT);
+    assert_eq!(tool.outcome().await.unwrap().as_str(), COMPLETE);
+    peer.finish(completion_id, r#"{"completion":{"values":[]}}"#);
+    completion.outcome().await.unwrap();
+    peer.idle().await;
+}
