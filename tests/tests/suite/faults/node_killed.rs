@@ -48,8 +48,9 @@ async fn a_call_is_lost_with_its_node_and_a_replica_takes_the_next() {
     escapee.text();
 
     let (dead, _) = &mut cluster.replicas[at];
-    let children = dead.tree();
-    assert!(children.iter().any(|process| process.command.contains("sleep 600")), "{children:?}");
+    // A child that has just been forked has no command line yet.
+    let look = async || Some(dead.tree()).filter(|tree| tree.iter().any(|child| child.command.contains("sleep 600")));
+    let children = eventually("the escapee runs", look).await;
     dead.kill().await.unwrap();
 
     // The other replica is there at once.
