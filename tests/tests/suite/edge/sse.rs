@@ -144,6 +144,24 @@ async fn closing_the_stream_ends_the_session_and_its_calls() {
 }
 
 #[tokio::test]
+async fn closing_the_stream_tells_a_server_that_waits_for_an_answer() {
+    let node = node().await;
+    let mut sse = Sse::open(&node, "/sse").await;
+    let rounds = json!([{"a": {"method": "roots/list"}}]);
+    let asked = sse.ask(&request(1, "tools/call", json!({"name": "asks", "arguments": {"rounds": rounds}}))).await;
+    assert_eq!(asked["method"], "roots/list");
+    assert_eq!(node.double.dropped().await, "asks");
+    drop(sse);
+    let mut ended = [node.double.dropped().await, node.double.dropped().await];
+    ended.sort();
+    assert_eq!(ended, ["asks", "listen"]);
+    let told = node.double.last().params.to_value();
+    assert_eq!(told["requestState"], "round \"1");
+    let text = told["inputResponses"]["a"]["_meta"]["io.spanwire/error"]["message"].as_str().unwrap().to_owned();
+    assert!(["the request has ended", "the request was cancelled"].contains(&text.as_str()), "{text}");
+}
+
+#[tokio::test]
 async fn views_principals_and_the_gate() {
     let node = node().await;
     let mut sse = Sse::open(&node, "/sse/work").await;
