@@ -49,12 +49,13 @@ impl Origin {
         }
     }
 
-    /// Dispatches a canonical call. Its budget begins now.
+    /// Dispatches a canonical call. Its budget begins now. The session is not locked meanwhile: the broker plans the call, and may
+    /// write a whole list, before it returns.
     pub(super) fn dispatch(
         &self,
         method: Method,
         params: Json,
-        state: &era::Session,
+        revision: Revision,
         session_id: &Arc<str>,
         request_id: &RequestId,
     ) -> Reply {
@@ -70,7 +71,7 @@ impl Origin {
                 address: self.address,
                 request_id: Some(request_id.to_string()),
                 session_id: Some(session_id.clone()),
-                ..ClientFacts::of(EdgeTransport::Http, state.revision())
+                ..ClientFacts::of(EdgeTransport::Http, revision)
             },
         })
     }
@@ -127,18 +128,17 @@ impl Calls {
         match &self.task {
             Some(task) => task.reply(&params, self.dispatcher()),
             None => {
-                let (session, id) = (&self.session, &self.request.id);
-                session.with_state(|state| self.origin.dispatch(self.method.clone(), params, state, session.id(), id))
+                let (method, session_id) = (self.method.clone(), self.session.id());
+                self.origin.dispatch(method, params, self.revision, session_id, &self.request.id)
             }
         }
     }
 
     fn dispatcher(&self) -> Dispatcher {
         // Without the task, which may hold the dispatcher.
-        let (origin, session, id) = (self.origin.clone(), self.session.clone(), self.request.id.clone());
-        Arc::new(move |method, params| {
-            session.with_state(|state| origin.dispatch(method, params, state, session.id(), &id))
-        })
+        let (origin, revision) = (self.origin.clone(), self.revision);
+        let (session_id, id) = (self.session.id().clone(), self.request.id.clone());
+        Arc::new(move |method, params| origin.dispatch(method, params, revision, &session_id, &id))
     }
 
     fn again(&self, retry: &Retry) -> Reply {
@@ -252,3 +252,6 @@ pub(super) fn at_once(id: RequestId, outcome: Outcome) -> Outgoing {
 pub(super) fn ready(message: Bytes) -> Outgoing {
     Box::pin(futures::stream::once(std::future::ready(Out::Response(StatusCode::OK, message))))
 }
+
+#[cfg(test)]
+mod tests;
