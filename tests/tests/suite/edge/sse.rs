@@ -249,6 +249,34 @@ async fn what_is_open_is_bounded() {
 }
 
 #[tokio::test]
+async fn a_stream_counts_before_and_after_its_handshake() {
+    let node = node_with(|config, _| config.max_listen_streams = 1).await;
+    let refused = async || {
+        let (status, body) = ask(get(&node, "/sse")).await;
+        (status, body["error"]["message"].as_str().unwrap().contains("open streams"))
+    };
+    let mut sse = Sse::connect(&node, "/sse").await;
+    assert_eq!(refused().await, (429, true));
+    sse.initialize().await;
+    assert_eq!(refused().await, (429, true));
+    assert_eq!(sse.ask(&request(1, "ping", json!({}))).await["id"], 1);
+    drop(sse);
+    assert_eq!(node.double.dropped().await, "listen");
+    // The place comes back without a handshake too, as soon as the node has seen that the client is gone.
+    for _ in 0..2 {
+        let place = async {
+            loop {
+                let response = get(&node, "/sse").send().await.unwrap();
+                if response.status() == 200 {
+                    break;
+                }
+            }
+        };
+        soon(place).await;
+    }
+}
+
+#[tokio::test]
 async fn posts_of_a_client_that_reads_nothing_are_bounded() {
     let node = node().await;
     let sse = Sse::open(&node, "/sse").await;
