@@ -25,7 +25,7 @@ use spanwire_model::{Error, ErrorKind};
 pub use self::{
     exchange::{Ending, Exchange, MAX_ROUNDS, ending},
     handshake::negotiate,
-    input::{Answered, Asked, MAX_ANSWER_BYTES, MAX_QUESTIONS, Questions, Retry, RoundId, Withdrawn},
+    input::{Answered, Asked, MAX_ANSWER_BYTES, MAX_QUESTIONS, Questions, Refusal, Retry, RoundId, Withdrawn},
     tasks::{Dispatcher, TaskCall},
     translate::notification,
 };

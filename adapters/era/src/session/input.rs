@@ -66,6 +66,14 @@ pub struct Retry {
     pub request_state: Option<String>,
 }
 
+/// What a server that waits inside its call is told when nobody will answer it. Small, so that it can be kept for as long as the
+/// questions are open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    keys: Vec<String>,
+    request_state: String,
+}
+
 /// What a client's response meant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answered {
@@ -84,6 +92,24 @@ pub struct Withdrawn {
     pub notifications: Vec<Notification>,
     /// What tells the server: errors in place of the answers that are missing.
     pub retry: Retry,
+}
+
+impl Refusal {
+    /// What refuses these questions; `None` when nothing waits for their answers: none are asked, or there is no state to wait in.
+    pub fn of(required: &InputRequired) -> Option<Self> {
+        let request_state = required.request_state.clone().filter(|_| !required.requests.is_empty())?;
+        Some(Self { keys: required.requests.iter().map(|request| request.key.clone()).collect(), request_state })
+    }
+
+    /// An error with this reason in place of every answer.
+    pub fn retry(self, reason: &str) -> Retry {
+        let error = error_response(&ErrorObject::new(codes::INTERNAL_ERROR, reason));
+        let mut responses = ObjectWriter::with_capacity(self.keys.len() * (error.len() + 32));
+        for key in &self.keys {
+            responses.member(key, error.as_bytes());
+        }
+        Retry { input_responses: Some(responses.finish()), request_state: Some(self.request_state) }
+    }
 }
 
 impl Questions {

@@ -40,7 +40,8 @@ pub(crate) async fn initialize(edge: &Edge, caller: &Caller, message: Message) -
     let place = edge.sessions.reserve().map_err(Refusal::of)?;
     let id = edge.sessions.new_id();
     let origin = calls::Origin::new(edge, caller, request.params.as_ref());
-    let discovered = origin.dispatch(Method::Discover, opened.canonical_params(None), &opened, &id, &request.id);
+    let discovered =
+        origin.dispatch(Method::Discover, opened.canonical_params(None), opened.revision(), &id, &request.id);
     let outcome = discovered.outcome().await.map(|result| opened.initialize_result(&result));
     let failed = outcome.is_err();
     let mut response = json(StatusCode::OK, response(request.id, outcome));

@@ -163,6 +163,7 @@ async fn opened(edge: &Arc<Edge>, pipe: &Arc<Pipe>, opening: Opening, id: Reques
         return pass_on(response, pipe.tell()).await;
     };
     let caller = pipe.caller(&session);
+    pipe.give_slot_back();
     let unasked = match legacy::get(edge, &caller) {
         Ok(unasked) if opening.opened(session) => unasked,
         // The client went away meanwhile.

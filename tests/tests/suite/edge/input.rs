@@ -27,6 +27,14 @@ fn error_of(answer: &Value) -> (i64, String) {
     (answer["error"]["code"].as_i64().unwrap(), answer["error"]["message"].as_str().unwrap().to_owned())
 }
 
+/// What the server is told in place of answers, after so many calls of `asks`.
+async fn told_the_server(node: &Node, calls: usize) -> Value {
+    for _ in 0..=calls {
+        assert_eq!(node.double.dropped().await, "asks");
+    }
+    node.double.last().params.to_value()["inputResponses"].take()
+}
+
 #[tokio::test]
 async fn a_question_goes_out_on_the_requests_own_stream_and_its_answer_comes_back() {
     let node = node().await;
@@ -133,10 +141,11 @@ async fn what_the_client_did_not_declare_ends_the_call() {
     let (code, text) = error_of(&body);
     assert_eq!((status, code), (200, -32603));
     assert!(text.contains("roots/list") && text.contains("did not declare"), "{text}");
-    let calls = node.double.calls.lock().unwrap();
-    let calls: Vec<&str> =
-        calls.iter().map(|call| call.method.as_str()).filter(|method| *method == "tools/call").collect();
-    assert_eq!(calls.len(), 1, "it was dispatched again");
+    // A server that waits in its call hears so, and is not given an answer.
+    let refused = told_the_server(&node, 1).await;
+    for key in ["a", "b"] {
+        assert!(refused[key]["_meta"]["io.spanwire/error"]["message"].as_str().unwrap().contains("did not declare"));
+    }
 }
 
 #[tokio::test]
@@ -164,6 +173,55 @@ async fn cancelling_takes_the_questions_back() {
     assert_eq!(events.message().await, None);
     old.answer(&second["id"], json!({"roots": []})).await;
     assert_eq!(ask(old.post(&request(7, "ping", json!({})))).await.0, 200, "the id is free");
+}
+
+/// A session of 2024-11-05 over POST has no stream to come back to.
+#[tokio::test]
+async fn a_client_that_goes_away_is_not_waited_for() {
+    let node = node().await;
+    let old = Old::open_with(&node, "2024-11-05", everything()).await;
+    let mut events = Events::open(old.post(&asks(1, json!([{"a": roots(), "b": roots()}])))).await;
+    let first = events.message().await.unwrap();
+    events.message().await.unwrap();
+    old.answer(&first["id"], json!({"roots": []})).await;
+    drop(events);
+    let told = told_the_server(&node, 1).await;
+    assert_eq!(told["a"], json!({"roots": []}), "what the client did say");
+    assert_eq!(told["b"]["_meta"]["io.spanwire/error"]["message"], "the request has ended");
+}
+
+#[tokio::test]
+async fn a_client_that_answers_and_cancels_at_once_has_cancelled() {
+    let node = node().await;
+    let old = Old::open_with(&node, "2025-03-26", everything()).await;
+    let mut events = Events::open(old.post(&asks(7, json!([{"a": roots()}])))).await;
+    let asked = events.message().await.unwrap();
+    let batch = json!([
+        {"jsonrpc": "2.0", "id": asked["id"], "result": {"roots": []}},
+        {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 7}},
+    ]);
+    assert_eq!(ask(old.post(&batch)).await.0, 202);
+    let told = told_the_server(&node, 1).await;
+    assert_eq!(told["a"]["_meta"]["io.spanwire/error"]["message"], "the request was cancelled");
+    assert_eq!(events.message().await, None);
+}
+
+#[tokio::test]
+async fn a_server_that_asks_for_ever_is_told_that_it_is_enough() {
+    let node = node().await;
+    let old = Old::open_with(&node, "2025-11-25", everything()).await;
+    let mut events = Events::open(old.post(&asks(1, vec![json!({"a": roots()}); 65].into()))).await;
+    for round in 1..=64 {
+        let asked = events.message().await.unwrap();
+        assert_eq!(asked["method"], "roots/list", "round {round}");
+        assert_eq!(node.double.dropped().await, "asks");
+        old.answer(&asked["id"], json!({"roots": []})).await;
+    }
+    let (code, text) = error_of(&events.message().await.unwrap());
+    assert!(code == 50200 && text.contains("more than 64 times"), "{code} {text}");
+    let told = told_the_server(&node, 1).await;
+    assert_eq!(told["a"]["_meta"]["io.spanwire/error"]["message"], text);
+    assert_eq!(node.double.last().params.to_value()["requestState"], "round \"65");
 }
 
 #[tokio::test]
@@ -216,6 +274,8 @@ async fn questions_to_one_client_are_bounded() {
     let (code, text) = error_of(&body);
     assert_eq!(code, 42900);
     assert!(text.contains("32"), "{text}");
+    let refused = told_the_server(&node, 2).await;
+    assert!(refused["one"]["_meta"]["io.spanwire/error"]["message"].as_str().unwrap().contains("32"), "{refused}");
     // They are given back.
     assert_eq!(old.cancel(1).await, 202);
     while first.message().await.is_some() {}

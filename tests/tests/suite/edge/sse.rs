@@ -144,6 +144,24 @@ async fn closing_the_stream_ends_the_session_and_its_calls() {
 }
 
 #[tokio::test]
+async fn closing_the_stream_tells_a_server_that_waits_for_an_answer() {
+    let node = node().await;
+    let mut sse = Sse::open(&node, "/sse").await;
+    let rounds = json!([{"a": {"method": "roots/list"}}]);
+    let asked = sse.ask(&request(1, "tools/call", json!({"name": "asks", "arguments": {"rounds": rounds}}))).await;
+    assert_eq!(asked["method"], "roots/list");
+    assert_eq!(node.double.dropped().await, "asks");
+    drop(sse);
+    let mut ended = [node.double.dropped().await, node.double.dropped().await];
+    ended.sort();
+    assert_eq!(ended, ["asks", "listen"]);
+    let told = node.double.last().params.to_value();
+    assert_eq!(told["requestState"], "round \"1");
+    let text = told["inputResponses"]["a"]["_meta"]["io.spanwire/error"]["message"].as_str().unwrap().to_owned();
+    assert!(["the request has ended", "the request was cancelled"].contains(&text.as_str()), "{text}");
+}
+
+#[tokio::test]
 async fn views_principals_and_the_gate() {
     let node = node().await;
     let mut sse = Sse::open(&node, "/sse/work").await;
@@ -228,6 +246,34 @@ async fn what_is_open_is_bounded() {
     drop(sse);
     node.double.dropped().await;
     Sse::open(&node, "/sse").await;
+}
+
+#[tokio::test]
+async fn a_stream_counts_before_and_after_its_handshake() {
+    let node = node_with(|config, _| config.max_listen_streams = 1).await;
+    let refused = async || {
+        let (status, body) = ask(get(&node, "/sse")).await;
+        (status, body["error"]["message"].as_str().unwrap().contains("open streams"))
+    };
+    let mut sse = Sse::connect(&node, "/sse").await;
+    assert_eq!(refused().await, (429, true));
+    sse.initialize().await;
+    assert_eq!(refused().await, (429, true));
+    assert_eq!(sse.ask(&request(1, "ping", json!({}))).await["id"], 1);
+    drop(sse);
+    assert_eq!(node.double.dropped().await, "listen");
+    // The place comes back without a handshake too, as soon as the node has seen that the client is gone.
+    for _ in 0..2 {
+        let place = async {
+            loop {
+                let response = get(&node, "/sse").send().await.unwrap();
+                if response.status() == 200 {
+                    break;
+                }
+            }
+        };
+        soon(place).await;
+    }
 }
 
 #[tokio::test]

@@ -10,11 +10,11 @@ use spanwire_mcp::{Json, Method, Params, Request, RequestId, Response, Revision}
 use spanwire_model::{
     Call, ClientFacts, Dispatch, EdgeTransport, Error, Event, Outcome, Principal, Reply, TraceContext,
 };
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{
-    asking::{Asking, Waited},
+    asking::{Again, Asking, Waited},
     session::{Running, Session},
 };
 use crate::server::{
@@ -23,9 +23,6 @@ use crate::server::{
     modern,
     refusal::note,
 };
-
-/// A server whose questions are withdrawn is told so for at most this long.
-const FAREWELL_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What every call of one request has in common.
 #[derive(Clone)]
@@ -52,12 +49,13 @@ impl Origin {
         }
     }
 
-    /// Dispatches a canonical call. Its budget begins now.
+    /// Dispatches a canonical call. Its budget begins now. The session is not locked meanwhile: the broker plans the call, and may
+    /// write a whole list, before it returns.
     pub(super) fn dispatch(
         &self,
         method: Method,
         params: Json,
-        state: &era::Session,
+        revision: Revision,
         session_id: &Arc<str>,
         request_id: &RequestId,
     ) -> Reply {
@@ -73,22 +71,28 @@ impl Origin {
                 address: self.address,
                 request_id: Some(request_id.to_string()),
                 session_id: Some(session_id.clone()),
-                ..ClientFacts::of(EdgeTransport::Http, state.revision())
+                ..ClientFacts::of(EdgeTransport::Http, revision)
             },
         })
     }
 }
 
-/// One request that is being served.
-struct Serving {
+/// The calls that one request becomes.
+#[derive(Clone)]
+struct Calls {
     origin: Origin,
     session: Arc<Session>,
     revision: Revision,
-    running: Running,
     request: Request,
     method: Method,
     /// What the request is about, when that is a task.
     task: Option<TaskCall>,
+}
+
+/// One request that is being served.
+struct Serving {
+    calls: Calls,
+    running: Running,
     exchange: Exchange,
     input_timeout: Duration,
 }
@@ -112,48 +116,50 @@ pub(super) async fn serve(
         }
     };
     let origin = Origin::new(edge, caller, request.params.as_ref());
-    let serving = Serving {
-        origin,
-        session: session.clone(),
-        revision: session.revision(),
-        running,
-        request,
-        method,
-        task,
-        exchange: Exchange::default(),
-        input_timeout: edge.config.input_timeout,
-    };
-    let reply = serving.dispatch(params);
+    let (session, revision) = (session.clone(), session.revision());
+    let calls = Calls { origin, session, revision, request, method, task };
+    let reply = calls.dispatch(params);
+    let serving = Serving { calls, running, exchange: Exchange::default(), input_timeout: edge.config.input_timeout };
     Ok(Box::pin(serving.messages(reply)))
 }
 
-impl Serving {
+impl Calls {
     fn dispatch(&self, params: Json) -> Reply {
-        if let Some(task) = &self.task {
-            return task.reply(&params, self.dispatcher());
+        match &self.task {
+            Some(task) => task.reply(&params, self.dispatcher()),
+            None => {
+                let (method, session_id) = (self.method.clone(), self.session.id());
+                self.origin.dispatch(method, params, self.revision, session_id, &self.request.id)
+            }
         }
-        let (session, id) = (&self.session, &self.request.id);
-        session.with_state(|state| self.origin.dispatch(self.method.clone(), params, state, session.id(), id))
     }
 
     fn dispatcher(&self) -> Dispatcher {
-        let (origin, session, id) = (self.origin.clone(), self.session.clone(), self.request.id.clone());
-        Arc::new(move |method, params| {
-            session.with_state(|state| origin.dispatch(method, params, state, session.id(), &id))
-        })
+        // Without the task, which may hold the dispatcher.
+        let (origin, revision) = (self.origin.clone(), self.revision);
+        let (session_id, id) = (self.session.id().clone(), self.request.id.clone());
+        Arc::new(move |method, params| origin.dispatch(method, params, revision, &session_id, &id))
     }
 
     fn again(&self, retry: &Retry) -> Reply {
         let original = self.request.params.as_ref();
         self.dispatch(self.session.with_state(|state| state.retry_params(original, retry)))
     }
+}
+
+impl Serving {
+    /// The same call, when its request may be gone.
+    fn later(&self) -> Again {
+        let calls = self.calls.clone();
+        Box::new(move |retry| calls.again(retry))
+    }
 
     /// What a notification of the call is to the client.
     fn pass(&mut self, event: Event) -> Result<Option<Bytes>, Outcome> {
         match event {
-            Event::Progress(notification) => Ok(self.exchange.progress(self.revision, notification)),
+            Event::Progress(notification) => Ok(self.exchange.progress(self.calls.revision, notification)),
             Event::Notification(notification) => {
-                Ok(era::notification(self.revision, notification).map(|notification| notification.to_bytes()))
+                Ok(era::notification(self.calls.revision, notification).map(|notification| notification.to_bytes()))
             }
             Event::Done(outcome) => Err(outcome),
         }
@@ -177,16 +183,17 @@ impl Serving {
                     None => break None,
                 };
                 if self.sees_through(&outcome) {
-                    reply = self.again(&Retry::default());
+                    reply = self.calls.again(&Retry::default());
                     continue;
                 }
-                let required = match era::ending(&self.method, self.request.params.as_ref(), outcome) {
+                let required = match era::ending(&self.calls.method, self.calls.request.params.as_ref(), outcome) {
                     Ending::Answer(outcome) => break Some(outcome),
                     Ending::Input(required) => required,
                 };
                 // Whatever the finished call still holds is given back: the client may take its time.
                 reply = Reply::new(futures::stream::empty());
-                let (mut asking, requests) = match Asking::begin(&self.session, &mut self.exchange, required) {
+                let later = self.later();
+                let (mut asking, requests) = match Asking::begin(&self.calls.session, &mut self.exchange, required, later) {
                     Ok(begun) => begun,
                     Err(error) => break Some(Err(error)),
                 };
@@ -195,22 +202,19 @@ impl Serving {
                 }
                 let (reason, outcome) = match Box::pin(asking.wait(&self.running, self.input_timeout)).await {
                     Waited::Retry(retry) => {
-                        reply = self.again(&retry);
+                        reply = self.calls.again(&retry);
                         continue;
                     }
                     Waited::Cancelled => ("the request was cancelled", None),
-                    Waited::Unanswered => ("not answered in time", Some(Err(Ending::unanswered(&self.method)))),
+                    Waited::Unanswered => ("not answered in time", Some(Err(Ending::unanswered(&self.calls.method)))),
                 };
-                if let Some((notifications, retry)) = asking.withdraw(reason) {
-                    for notification in notifications {
-                        yield Out::Notification(notification);
-                    }
-                    Box::pin(self.farewell(&retry)).await;
+                for notification in asking.withdraw(reason) {
+                    yield Out::Notification(notification);
                 }
                 break outcome;
             };
             drop(reply);
-            let Serving { running, request, .. } = self;
+            let Serving { running, calls: Calls { request, .. }, .. } = self;
             // The client may use the id again once it has read the response.
             drop(running);
             if let Some(outcome) = outcome {
@@ -221,19 +225,12 @@ impl Serving {
 
     /// True when the call was refused only because it must be a task: then it is made as one.
     fn sees_through(&mut self, outcome: &Outcome) -> bool {
-        if self.task.is_none() && outcome.is_err() {
-            self.task = self.session.with_state(|state| state.through(&self.method, outcome));
-            return self.task.is_some();
+        let calls = &mut self.calls;
+        if calls.task.is_none() && outcome.is_err() {
+            calls.task = calls.session.with_state(|state| state.through(&calls.method, outcome));
+            return calls.task.is_some();
         }
         false
-    }
-
-    /// A server that waits inside its call hears that there is no answer, and then that the call is cancelled. One that gave
-    /// no state waits for nothing.
-    async fn farewell(&self, retry: &Retry) {
-        if retry.request_state.is_some() && timeout(FAREWELL_TIMEOUT, self.again(retry).outcome()).await.is_err() {
-            tracing::debug!("cancelled a call whose questions were withdrawn");
-        }
     }
 }
 
@@ -255,3 +252,6 @@ pub(super) fn at_once(id: RequestId, outcome: Outcome) -> Outgoing {
 pub(super) fn ready(message: Bytes) -> Outgoing {
     Box::pin(futures::stream::once(std::future::ready(Out::Response(StatusCode::OK, message))))
 }
+
+#[cfg(test)]
+mod tests;

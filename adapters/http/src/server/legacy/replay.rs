@@ -22,6 +22,9 @@ pub(super) use self::writer::Writer;
 
 /// The session's own stream.
 const OWN: u64 = 0;
+/// Streams that one session keeps. A further one takes the place of the oldest that has ended and is not read; those that run are as few
+/// as the requests that may, and those that are read as few as the client's connections.
+const MAX_STREAMS: usize = 512;
 
 /// Where a client stopped: `{stream}-{number}`, the id of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -180,6 +183,17 @@ impl State {
             self.events -= stream.events.len();
             self.bytes -= stream.events.iter().map(|event| event.message.len()).sum::<usize>();
         }
+    }
+
+    /// Makes room for one more stream; true when some were forgotten. The session's own never ends, and so stays.
+    fn make_place(&mut self) -> bool {
+        let before = self.streams.len();
+        while self.streams.len() >= MAX_STREAMS {
+            let spare = self.streams.iter().find(|(_, stream)| stream.ended && !stream.read);
+            let Some(oldest) = spare.map(|(number, _)| *number) else { break };
+            self.remove(oldest);
+        }
+        self.streams.len() < before
     }
 
     fn next_order(&mut self) -> u64 {

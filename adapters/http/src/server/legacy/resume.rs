@@ -28,7 +28,7 @@ use crate::server::{
 const LAST_EVENT_ID: &str = "last-event-id";
 /// A client whose connection broke is asked to come back after this.
 const RECONNECT_DELAY_MS: u64 = 1000;
-/// What a cancelled request still has to say, to the server too, is waited for this long when nobody reads it.
+/// What a cancelled request still has to say is waited for this long when nobody reads it.
 const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long an answer may be silent before it becomes a stream: not long, where the stream's first event lets its client come back.

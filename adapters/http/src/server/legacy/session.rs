@@ -106,6 +106,12 @@ impl Session {
         read(&lock(&self.state))
     }
 
+    /// True while nobody reads or changes the state.
+    #[cfg(test)]
+    pub(super) fn is_free(&self) -> bool {
+        self.state.try_lock().is_ok()
+    }
+
     pub(super) fn belongs_to(&self, caller: &Caller) -> bool {
         self.principal == caller.principal && self.view == caller.view
     }

@@ -14,7 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::end;
-use crate::server::{Caller, Config, Edge};
+use crate::server::{Caller, Config, Edge, streams::StreamSlot};
 
 /// Requests of one client whose answers are not on its stream yet.
 const MAX_POSTED: usize = 64;
@@ -34,6 +34,8 @@ pub(crate) struct Pipe {
     view: Option<Arc<str>>,
     address: Option<SocketAddr>,
     state: Mutex<State>,
+    /// The stream's place among its principal's, until its session has one.
+    slot: Mutex<Option<StreamSlot>>,
     tell: mpsc::Sender<Bytes>,
     posted: Arc<Semaphore>,
     closed: CancellationToken,
@@ -83,19 +85,21 @@ impl Held {
     /// Opens a stream whose messages go where it is told.
     ///
     /// # Errors
-    /// `Overloaded` when there are as many as there may be sessions.
+    /// `Overloaded` when there are as many as there may be sessions, or as many streams as the principal may hold open.
     pub(super) fn open(edge: &Arc<Edge>, caller: Caller, tell: mpsc::Sender<Bytes>) -> Result<Self, Error> {
         let pipes = &edge.pipes;
         let place =
             pipes.places.clone().try_acquire_owned().map_err(|_| {
                 Error::new(ErrorKind::Overloaded, format!("too many sessions: the limit is {}", pipes.max))
             })?;
+        let slot = edge.streams.take(&caller.principal)?;
         let pipe = Arc::new(Pipe {
             id: edge.sessions.new_id(),
             principal: caller.principal,
             view: caller.view,
             address: caller.address,
             state: Mutex::new(State::Fresh),
+            slot: Mutex::new(Some(slot)),
             tell,
             posted: Arc::new(Semaphore::new(MAX_POSTED)),
             closed: edge.config.shutdown.child_token(),
@@ -113,6 +117,7 @@ impl Drop for Held {
     fn drop(&mut self) {
         lock(&self.edge.pipes.open).remove(&self.pipe.id);
         self.pipe.close();
+        self.pipe.give_slot_back();
         let before = std::mem::replace(&mut *lock(&self.pipe.state), State::Closed);
         match before {
             State::Open(session) => end(&self.edge, &self.pipe.caller(&session)),
@@ -141,6 +146,11 @@ impl Pipe {
 
     pub(super) fn close(&self) {
         self.closed.cancel();
+    }
+
+    /// From now on the session's own stream has the place.
+    pub(super) fn give_slot_back(&self) {
+        lock(&self.slot).take();
     }
 
     /// The session, once it is open.

@@ -162,3 +162,29 @@ async fn ended_streams_are_forgotten_when_nobody_comes_back() {
         assert_eq!(replay.kept(), left);
     }
 }
+
+#[tokio::test]
+async fn streams_are_bounded_and_the_oldest_that_is_over_makes_way() {
+    let replay = replay(8, 1000);
+    let (running, _writer) = replay.begin(true);
+    let (read, writer) = replay.begin(true);
+    let _reader = replay.resume(EventId { stream: read, number: 0 }).unwrap();
+    drop(writer);
+    let (oldest, writer) = replay.begin(true);
+    writer.push(text("1")).await;
+    drop(writer);
+    let kept = |stream| replay.state().streams.contains_key(&stream);
+    while replay.kept().0 < MAX_STREAMS {
+        assert!(kept(oldest), "there is room");
+        drop(replay.begin(true));
+    }
+    let (last, writer) = replay.begin(true);
+    drop(writer);
+    assert_eq!(replay.kept(), (MAX_STREAMS, 0, 0), "what it held is given back");
+    assert!(replay.resume(EventId { stream: oldest, number: 0 }).is_none());
+    for _ in 0..MAX_STREAMS {
+        drop(replay.begin(true));
+    }
+    assert_eq!(replay.kept().0, MAX_STREAMS);
+    assert!(!kept(last) && [OWN, running, read].into_iter().all(kept));
+}

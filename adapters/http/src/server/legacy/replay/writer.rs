@@ -18,11 +18,16 @@ impl Replay {
     /// A stream for one POST, and its number. `known`: it begins with an event that has an id.
     pub(in super::super) fn begin(self: &Arc<Self>, known: bool) -> (u64, Writer) {
         let mut state = self.state();
+        let has_room = state.make_place();
         state.last += 1;
         let number = state.last;
         let stream = Stream::new(known);
         let changed = stream.changed.subscribe();
         state.streams.insert(number, stream);
+        drop(state);
+        if has_room {
+            self.room.send_replace(());
+        }
         (number, Writer { replay: self.clone(), stream: number, changed })
     }
 }
