@@ -62,6 +62,8 @@ pub struct Waits {
     pub cancelled: Duration,
     /// For the retry. A call that nobody comes back for is cancelled then.
     pub parked: Duration,
+    /// For the retry, when another call waits for its turn to ask: then the server is told that there is no answer.
+    pub give_way: Duration,
 }
 
 impl Default for Waits {
@@ -72,6 +74,7 @@ impl Default for Waits {
             attribute: Duration::from_secs(10),
             cancelled: Duration::from_secs(30),
             parked: Duration::from_secs(600),
+            give_way: Duration::from_secs(30),
         }
     }
 }

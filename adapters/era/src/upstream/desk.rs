@@ -47,6 +47,8 @@ pub(super) struct Desk {
     says_whose: bool,
     /// For the turn of a call about which nothing is known.
     first: Duration,
+    /// For an answer, while another call waits for its turn.
+    give_way: Duration,
 }
 
 /// The place of a call in the table, while somebody reads its reply. Dropping it cancels the call.
@@ -88,6 +90,7 @@ impl Desk {
             places: Semaphore::new(MAX_IN_LINE),
             says_whose: line.wire.says_whose(),
             first: waits.first,
+            give_way: waits.give_way,
         }
     }
 
@@ -136,9 +139,11 @@ impl Desk {
                     next
                 }
             };
+            let turn = self.next_turn();
             tokio::select! {
                 () = changed => {}
                 () = at(next) => {}
+                () = tokio::time::sleep_until(turn) => {}
                 () = tokio::time::sleep_until(call.deadline) => return Err(self.no_turn()),
             }
         }
@@ -171,13 +176,27 @@ impl Desk {
     /// Waits for its turn, in the order of coming.
     async fn lane(&self, call: &UpstreamCall) -> Result<Lane> {
         let Ok(_place) = self.places.try_acquire() else { return Err(self.no_turn()) };
-        let turn = tokio::time::timeout_at(call.deadline, self.lane.clone().acquire_owned());
-        match turn.await {
-            Ok(Ok(lane)) => Ok(lane),
-            // Closed: the table says why.
-            Ok(Err(_)) => Err(self.gone()),
-            Err(_) => Err(self.no_turn()),
+        let mut turn = pin!(tokio::time::timeout_at(call.deadline, self.lane.clone().acquire_owned()));
+        loop {
+            let next = self.next_turn();
+            tokio::select! {
+                biased;
+                turn = &mut turn => return match turn {
+                    Ok(Ok(lane)) => Ok(lane),
+                    // Closed: the table says why.
+                    Ok(Err(_)) => Err(self.gone()),
+                    Err(_) => Err(self.no_turn()),
+                },
+                () = tokio::time::sleep_until(next) => {}
+            }
         }
+    }
+
+    /// Makes way for a call that waits, and says when to look again.
+    fn next_turn(&self) -> Instant {
+        let now = Instant::now();
+        let next = self.with(|table| table.give_way(now));
+        next.unwrap_or(now + self.give_way)
     }
 
     fn gone(&self) -> Error {
@@ -326,6 +345,7 @@ impl Seat {
             let kept = entry.kept.get_or_insert_default().clone();
             kept.wait_until(Some(due));
             entry.state = Some(state);
+            entry.told = Some(Instant::now());
             table.parked.insert(state, self.id);
             Some((entry.questions.tell(), kept))
         });

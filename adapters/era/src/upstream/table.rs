@@ -42,6 +42,8 @@ pub(super) struct Entry {
     pub kept: Option<Arc<Kept>>,
     /// While it is parked.
     pub state: Option<Uuid>,
+    /// Since when its caller has been told what is asked.
+    pub told: Option<Instant>,
     /// The server has answered: it asks nothing any more.
     pub answered: bool,
     /// Held until then, so that the next one enters only after it.
@@ -60,6 +62,7 @@ impl Entry {
             elicitations,
             kept: None,
             state: None,
+            told: None,
             answered: false,
             lane: None,
             is_new: false,
@@ -229,6 +232,22 @@ impl Table {
         }
     }
 
+    /// Another call waits for its turn: questions that have been open for long get no answer. Their server ends the call with that,
+    /// which is better known than when it is cancelled. When the next one follows.
+    pub(super) fn give_way(&mut self, now: Instant) -> Option<Instant> {
+        let mut next = None;
+        for entry in self.calls.values_mut().filter(|entry| !entry.answered && !entry.questions.is_empty()) {
+            let Some(due) = entry.told.map(|told| told + self.waits.give_way) else { continue };
+            if due > now {
+                next = Some(next.map_or(due, |next: Instant| next.min(due)));
+                continue;
+            }
+            let refused = entry.questions.refuse("nobody has answered, and another call waits for its turn to ask");
+            refused.into_iter().for_each(|response| self.answers.send(response));
+        }
+        next
+    }
+
     /// True when a call must wait that is remembered to ask: another such call is there.
     pub(super) fn is_asker_there(&self) -> bool {
         let asks = |entry: &Entry| !entry.answered && self.attribution.has_asked(&entry.method, &entry.params);
@@ -269,6 +288,7 @@ impl Table {
         let answers = entry.questions.answer(responses).map_err(invalid)?;
         self.parked.remove(&state);
         entry.state = None;
+        entry.told = None;
         entry.params = call.params.clone();
         kept.wait_until(None);
         Ok(Resumed::Parked { id, kept, answers })

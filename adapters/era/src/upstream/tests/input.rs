@@ -97,6 +97,7 @@ impl Peer {
             attribute: LONG,
             cancelled: LONG,
             parked: LONG,
+            give_way: LONG,
         };
         change(&mut waits);
         *server.waits.lock().unwrap() = waits;

@@ -243,3 +243,29 @@ async fn a_completion_may_have_asked_too() {
     completion.outcome().await.unwrap();
     peer.idle().await;
 }
+
+#[tokio::test]
+async fn a_question_that_nobody_answers_gives_way_to_who_waits() {
+    let peer = Peer::new(|waits| waits.give_way = Duration::from_millis(20)).await;
+    let (asked, first) = peer.parked("one", "q1", false).await;
+    // Nobody waits: it has all the time.
+    peer.settled().await;
+    assert_eq!(peer.server.count(r#""id":"q1","error""#), 0);
+    let waiting = peer.run(tool("one", ALL, ""));
+    let refusal = peer.server.saw(r#""id":"q1","error""#).await;
+    assert!(refusal.contains("another call waits"), "{refusal}");
+    // The server ends its call, and the other one has the turn.
+    let before = peer.server.sent();
+    peer.finish(first, r#"{"content":[],"isError":true}"#);
+    let second = peer.server.id_of_next("\"one\"", before).await;
+    peer.elicit("q2", None).await;
+    let next = waiting.asked().await;
+    // Whoever comes late gets what the server said.
+    let late = peer.retry("one", asked.state(), &asked.answers(&[ACCEPT]));
+    assert!(late.outcome().await.unwrap().as_str().contains("isError"));
+    let retry = peer.retry("one", next.state(), &next.answers(&[ACCEPT]));
+    peer.server.saw(r#""id":"q2","result""#).await;
+    peer.finish(second, RESULT);
+    retry.outcome().await.unwrap();
+    peer.idle().await;
+}
