@@ -246,19 +246,7 @@ impl Reader {
     }
 
     async fn message(&self, message: Message) {
-        let unasked = match message {
-            Message::Response(response) => {
-                if !self.calls.answer(response.id.as_ref(), response.outcome) {
-                    tracing::debug!(server = %self.server, id = ?response.id, "response to no call in flight");
-                }
-                return;
-            }
-            Message::Notification(notification) => match self.calls.notify(notification) {
-                Some(notification) => Unasked::Notification(notification),
-                None => return,
-            },
-            Message::Request(request) => Unasked::Request { request, call: None },
-        };
+        let Some(unasked) = self.calls.deliver(self.server.as_str(), message) else { return };
         tokio::select! {
             _ = self.unasked.send(unasked) => {}
             () = self.stop.cancelled() => {}

@@ -273,3 +273,9 @@ pub(crate) enum Plan {
     /// A long stream of changes.
     Listen(Box<listen::Listen>),
 }
+
+impl Plan {
+    pub(crate) fn forward(forward: forward::Forward) -> Self {
+        Self::Forward(Box::new(forward))
+    }
+}

@@ -31,7 +31,7 @@ fn decide(inner: &Arc<Inner>, snapshot: &Snapshot, policy: &Policy, call: Call) 
     // Whatever an unknown method has in its params is its own.
     if matches!(call.method, Method::Other(_)) {
         return match view.sole_server() {
-            Some(route) => permit(policy, view, call, route, None),
+            Some(route) => permit(policy, view, call, route, None).map(Plan::forward),
             None => Err(method_not_found(&call.method)),
         };
     }
@@ -46,15 +46,17 @@ fn decide(inner: &Arc<Inner>, snapshot: &Snapshot, policy: &Policy, call: Call) 
         Method::PromptsList => list(ListKind::Prompts),
         Method::ResourcesList => list(ListKind::Resources),
         Method::ResourceTemplatesList => list(ListKind::Templates),
-        Method::ToolsCall => to_entry(inner, policy, view, call, &params, ListKind::Tools),
-        Method::PromptsGet => to_entry(inner, policy, view, call, &params, ListKind::Prompts),
-        Method::ResourcesRead => to_resource(inner, policy, view, call, &params),
-        Method::Complete => to_reference(policy, view, call, &params),
+        Method::ToolsCall => to_entry(inner, policy, view, call, &params, ListKind::Tools).map(Plan::forward),
+        Method::PromptsGet => to_entry(inner, policy, view, call, &params, ListKind::Prompts).map(Plan::forward),
+        Method::ResourcesRead => to_resource(inner, policy, view, call, &params).map(Plan::forward),
+        Method::Complete => to_reference(policy, view, call, &params).map(Plan::forward),
         Method::Listen => {
             let filter = params.notifications.clone().ok_or_else(|| missing("notifications"))?;
             Ok(Plan::Listen(Box::new(Listen { call, filter })))
         }
-        Method::TasksGet | Method::TasksUpdate | Method::TasksCancel => to_task(inner, policy, view, call, &params),
+        Method::TasksGet | Method::TasksUpdate | Method::TasksCancel => {
+            to_task(inner, policy, view, call, &params).map(Plan::forward)
+        }
         // The rest belongs to legacy sessions, which live at the edges, or is a notification.
         Method::Other(_)
         | Method::Initialize
@@ -90,65 +92,57 @@ fn to_entry(
     call: Call,
     params: &Params<'_>,
     kind: ListKind,
-) -> Result<Plan> {
+) -> Result<Forward> {
     let name = params.name.as_deref().ok_or_else(|| missing("name"))?;
     let unknown = unknown_entry(policy, view, &call, kind, name);
     let Some(route) = view.resolve(kind, name) else { return Err(unknown()) };
     let own = route.own_name().cloned().unwrap_or_else(|| name.into());
     let call = Call { params: rewrite::string_member(&call.params, "name", name, &own), ..call };
     // Permission first: what a retry brings must not tell a denied name from an unknown one.
-    let plan = permit(policy, view, call, route, Some(name.into())).map_err(|_| unknown())?;
-    back(inner, params, plan)
+    let forward = permit(policy, view, call, route, Some(name.into())).map_err(|_| unknown())?;
+    back(inner, params, forward)
 }
 
-fn to_resource(inner: &Inner, policy: &Policy, view: &View, call: Call, params: &Params<'_>) -> Result<Plan> {
+fn to_resource(inner: &Inner, policy: &Policy, view: &View, call: Call, params: &Params<'_>) -> Result<Forward> {
     let uri = params.uri.as_deref().ok_or_else(|| missing("uri"))?;
     let unknown = || Inner::unknown("resource", uri, None);
     let route = view.resolve_uri(uri).ok_or_else(unknown)?;
     let own = route.own_name().cloned().unwrap_or_else(|| uri.into());
     let call = Call { params: rewrite::string_member(&call.params, "uri", uri, &own), ..call };
-    let plan = permit(policy, view, call, route, Some(uri.into())).map_err(|_| unknown())?;
-    back(inner, params, plan)
+    let forward = permit(policy, view, call, route, Some(uri.into())).map_err(|_| unknown())?;
+    back(inner, params, forward)
 }
 
 /// The id of a task says which server has it.
-fn to_task(inner: &Inner, policy: &Policy, view: &View, call: Call, params: &Params<'_>) -> Result<Plan> {
+fn to_task(inner: &Inner, policy: &Policy, view: &View, call: Call, params: &Params<'_>) -> Result<Forward> {
     if !tasks::is_declared_by(&call.params) {
         return Err(listen::undeclared(call.method.as_str()));
     }
     let id = params.task_id.as_deref().ok_or_else(|| missing("taskId"))?;
-    let (route, back) = sealed::task_route(inner, view, id)?;
-    match permit(policy, view, call, route, None) {
-        Ok(Plan::Forward(forward)) => Ok(Plan::Forward(Box::new(Forward { back: Some(back), ..*forward }))),
-        Ok(plan) => Ok(plan),
-        Err(_) => Err(Inner::unknown("task", id, None)),
-    }
+    about_task(inner, policy, view, call, id)
 }
 
 /// The call that listens to one task, permitted. Its filter names the task as the client knows it.
 pub(crate) fn resolve_task(inner: &Inner, call: Call, id: &str) -> Result<Forward> {
-    let unknown = || Inner::unknown("task", id, None);
     let (snapshot, policy) = (inner.catalog.load(), inner.policy.load());
-    let view = snapshot.view(call.view.as_deref()).ok_or_else(unknown)?;
+    let view = snapshot.view(call.view.as_deref()).ok_or_else(|| Inner::unknown("task", id, None))?;
+    about_task(inner, &policy, view, call, id)
+}
+
+fn about_task(inner: &Inner, policy: &Policy, view: &View, call: Call, id: &str) -> Result<Forward> {
     let (route, back) = sealed::task_route(inner, view, id)?;
-    match permit(&policy, view, call, route, None) {
-        Ok(Plan::Forward(forward)) => Ok(Forward { back: Some(back), ..*forward }),
-        Ok(_) | Err(_) => Err(unknown()),
-    }
+    let forward = permit(policy, view, call, route, None).map_err(|_| Inner::unknown("task", id, None))?;
+    Ok(Forward { back: Some(back), ..forward })
 }
 
-/// The plan for a retry: to where what it brings back is known.
-fn back(inner: &Inner, params: &Params<'_>, plan: Plan) -> Result<Plan> {
-    match (plan, params.request_state.as_deref()) {
-        (Plan::Forward(forward), Some(state)) => {
-            let back = sealed::back(inner, state, forward.permitted.route())?;
-            Ok(Plan::Forward(Box::new(Forward { back: Some(back), ..*forward })))
-        }
-        (plan, _) => Ok(plan),
-    }
+/// A retry goes to where what it brings back is known.
+fn back(inner: &Inner, params: &Params<'_>, forward: Forward) -> Result<Forward> {
+    let Some(state) = params.request_state.as_deref() else { return Ok(forward) };
+    let back = sealed::back(inner, state, forward.permitted.route())?;
+    Ok(Forward { back: Some(back), ..forward })
 }
 
-fn to_reference(policy: &Policy, view: &View, call: Call, params: &Params<'_>) -> Result<Plan> {
+fn to_reference(policy: &Policy, view: &View, call: Call, params: &Params<'_>) -> Result<Forward> {
     let reference = params.reference.as_ref().ok_or_else(|| missing("ref"))?;
     match reference {
         CompletionRef { kind, name: Some(name), .. } if kind == "ref/prompt" => {
@@ -174,16 +168,10 @@ fn to_reference(policy: &Policy, view: &View, call: Call, params: &Params<'_>) -
 }
 
 /// Asks policy, and gets the call ready to be forwarded.
-fn permit(policy: &Policy, view: &View, call: Call, route: Route, exposed: Option<Arc<str>>) -> Result<Plan> {
+fn permit(policy: &Policy, view: &View, call: Call, route: Route, exposed: Option<Arc<str>>) -> Result<Forward> {
     let method = call.method.clone();
     let permitted = policy.authorize(call, route).map_err(|_| method_not_found(&method))?;
-    Ok(Plan::Forward(Box::new(Forward {
-        permitted,
-        exposed,
-        rewrite_uris: view.rewrites_uris(),
-        back: None,
-        elsewhere: Elsewhere::default(),
-    })))
+    Ok(Forward { permitted, exposed, rewrite_uris: view.rewrites_uris(), back: None, elsewhere: Elsewhere::default() })
 }
 
 /// The error for an entry that does not exist or may not be used. What is near is sought only when it is needed, and only

@@ -9,7 +9,7 @@ use futures::StreamExt;
 use spanwire_catalog::{View, canonical};
 use spanwire_mcp::{Era, Json, Method, Notification, Params, input, string_literal};
 use spanwire_model::{
-    Call, Error, ErrorKind, Event, ListKind, NodeId, Object, Place, Reply, Result, Route, ServerId, TraceContext,
+    Error, ErrorKind, Event, ListKind, NodeId, Object, Place, Reply, Result, Route, ServerId, TraceContext,
 };
 use spanwire_policy::Permitted;
 
@@ -108,8 +108,11 @@ pub(crate) fn local(
     }
     let sealer = Sealer {
         inner: inner.clone(),
-        call: call.clone(),
-        route: permitted.route().clone(),
+        principal: call.principal.name.clone(),
+        method: call.method.clone(),
+        params: call.params.clone(),
+        server: permitted.route().server.clone(),
+        own_name: permitted.route().own_name().cloned(),
         brought: brought.map(Into::into),
         own,
         parent,
@@ -161,11 +164,15 @@ fn open(inner: &Inner, permitted: &Permitted, text: &str) -> Result<Opened> {
     Ok(Opened { params, own: payload.value, link, parked: front.kind == Kind::Parked })
 }
 
-/// Seals what the outcome of one call gives out.
+/// Seals what the outcome of one call gives out. It holds no more of the call than it may need: every call makes one.
 struct Sealer {
     inner: Arc<Inner>,
-    call: Call,
-    route: Route,
+    principal: Arc<str>,
+    method: Method,
+    params: Json,
+    server: ServerId,
+    /// The server's own name of what was called.
+    own_name: Option<Arc<str>>,
     /// The sealed text that the call brought.
     brought: Option<Arc<str>>,
     /// The server's own text in it.
@@ -175,13 +182,13 @@ struct Sealer {
 
 impl Sealer {
     fn result(&self, result: Json) -> Result<Json> {
-        if !self.call.method.takes_input() {
+        if !self.method.takes_input() {
             return Ok(self.same_task(result));
         }
         if input::has_result_type(&result, input::INPUT_REQUIRED) {
             return self.state(result);
         }
-        if self.call.method == Method::ToolsCall && input::has_result_type(&result, input::TASK) {
+        if self.method == Method::ToolsCall && input::has_result_type(&result, input::TASK) {
             return self.task(result);
         }
         Ok(result)
@@ -189,47 +196,43 @@ impl Sealer {
 
     /// A result that asks for input: its state, sealed. Without one the retry is a call like the first.
     fn state(&self, result: Json) -> Result<Json> {
-        let Some(own) = result.get("requestState") else { return Ok(result) };
-        let era = self.inner.registry.attached(&self.route.server).map(|attached| attached.facts.era());
+        if result.get("requestState").is_none() {
+            return Ok(result);
+        }
+        let era = self.inner.registry.attached(&self.server).map(|attached| attached.facts.era());
         let kind = if era == Some(Era::Modern) { Kind::State } else { Kind::Parked };
-        let payload = Payload {
-            principal: self.call.principal.name.to_string(),
-            expires_s: expires_in(self.inner.config.input_timeout),
-            digest: crate::seal::digest_of(&self.call.method, &self.call.params),
-            traceparent: self.parent.traceparent(),
-            value: self.read(&own, "requestState")?,
-        };
-        let sealed = self.seal(kind, String::new(), &payload)?;
-        Ok(result.with(&[("requestState", string_literal(&sealed).as_bytes())], &[]))
+        let expires_s = expires_in(self.inner.config.input_timeout);
+        let digest = crate::seal::digest_of(&self.method, &self.params);
+        self.with_sealed(result, "requestState", self.front(kind, String::new()), expires_s, digest)
     }
 
     /// A result that is a task: its id, sealed. From here on the client knows the task by this id.
     fn task(&self, result: Json) -> Result<Json> {
-        let own = result.get("taskId").unwrap_or_default();
-        let payload = Payload {
-            principal: self.call.principal.name.to_string(),
-            expires_s: 0,
-            digest: String::new(),
-            traceparent: self.parent.traceparent(),
-            value: self.read(&own, "taskId")?,
-        };
-        let tool = self.route.own_name().map(ToString::to_string).unwrap_or_default();
-        let sealed = self.seal(Kind::Task, tool, &payload)?;
-        Ok(result.with(&[("taskId", string_literal(&sealed).as_bytes())], &[]))
+        let tool = self.own_name.as_deref().unwrap_or_default().to_owned();
+        self.with_sealed(result, "taskId", self.front(Kind::Task, tool), 0, String::new())
     }
 
-    fn seal(&self, kind: Kind, tool: String, payload: &Payload) -> Result<String> {
-        let front = Front { kind, node: self.inner.config.node.clone(), server: self.route.server.clone(), tool };
-        let sealed = self.inner.seal.seal(&front, payload);
-        sealed.ok_or_else(|| Error::new(ErrorKind::Internal, "what the server gave out could not be sealed"))
+    fn front(&self, kind: Kind, tool: String) -> Front {
+        Front { kind, node: self.inner.config.node.clone(), server: self.server.clone(), tool }
     }
 
-    fn read(&self, text: &Json, what: &str) -> Result<String> {
-        text.read().map_err(|_| {
-            let text =
-                format!("server \"{}\" answered {} with a {what} that is no text", self.route.server, self.call.method);
+    /// The result with the text of a member sealed.
+    fn with_sealed(&self, result: Json, member: &str, front: Front, expires_s: u64, digest: String) -> Result<Json> {
+        let own = result.get(member).unwrap_or_default().read().map_err(|_| {
+            let text = format!("server \"{}\" answered {} with a {member} that is no text", self.server, self.method);
             Error::new(ErrorKind::BadServer, text)
-        })
+        })?;
+        let payload = Payload {
+            principal: self.principal.to_string(),
+            expires_s,
+            digest,
+            traceparent: self.parent.traceparent(),
+            value: own,
+        };
+        let sealed = self.inner.seal.seal(&front, &payload);
+        let unsealed = || Error::new(ErrorKind::Internal, "what the server gave out could not be sealed");
+        let sealed = sealed.ok_or_else(unsealed)?;
+        Ok(result.with(&[(member, string_literal(&sealed).as_bytes())], &[]))
     }
 
     /// An object about the task that the call named: the id by which the caller knows it.
@@ -246,7 +249,7 @@ impl Sealer {
 
     fn notification(&self, notification: Notification) -> Notification {
         match (&notification.method, &self.brought) {
-            (Method::TaskStatus, Some(_)) if self.call.method == Method::Listen => {
+            (Method::TaskStatus, Some(_)) if self.method == Method::Listen => {
                 let params = notification.params.map(|params| self.same_task(params));
                 Notification { params, ..notification }
             }

@@ -7,11 +7,11 @@ use std::{
 };
 
 use serde::Deserialize;
-use spanwire_mcp::{ErrorObject, Json, Method, Notification, RequestId};
+use spanwire_mcp::{ErrorObject, Json, Message, Method, Notification, RequestId};
 use spanwire_model::{Error, ErrorKind, Event, Outcome};
 use tokio::{sync::Notify, time::Instant};
 
-use super::incoming::is_of_task;
+use super::{incoming::is_of_task, wire::Unasked};
 
 /// How long a cancelled call may still log. Meanwhile a log message without an address is about no call.
 const CANCELLED_MAY_LOG: Duration = Duration::from_secs(30);
@@ -126,6 +126,20 @@ impl Calls {
         };
         slot.push(notification);
         None
+    }
+
+    /// Delivers a message that came on no call's own stream, or gives back what belongs to no call.
+    pub fn deliver(&self, server: &str, message: Message) -> Option<Unasked> {
+        match message {
+            Message::Response(response) => {
+                if !self.answer(response.id.as_ref(), response.outcome) {
+                    tracing::debug!(server, id = ?response.id, "response to no call in flight");
+                }
+                None
+            }
+            Message::Notification(notification) => self.notify(notification).map(Unasked::Notification),
+            Message::Request(request) => Some(Unasked::Request { request, call: None }),
+        }
     }
 
     /// Delivers a notification to a call by its id.

@@ -93,13 +93,18 @@ pub(super) fn refused(id: RequestId, code: i64, why: &str) -> Response {
     Response { id: Some(id), outcome: Err(ErrorObject::new(code, why)) }
 }
 
-/// The error for a server that asks for what the caller has not declared (2025-11-25, client/elicitation and client/roots,
-/// "Error Handling"): a capability that is not there at all is an unknown method, a missing part of it is a wrong param.
-pub(super) fn refusal(capabilities: &Json, request: &Request) -> Option<ErrorObject> {
-    let needed = missing_capability(capabilities, &request.method, request.params.as_ref())?;
+/// The code for a server that asks for what the caller has not declared (2025-11-25, client/elicitation, client/sampling and
+/// client/roots, "Error Handling"): a capability that is not there at all is an unknown method, a missing part of it is a wrong param.
+pub(super) fn refusal_code(capabilities: &Json, needed: &Json) -> i64 {
     let name = needed.entries().next().map(|entry| entry.key()).unwrap_or_default();
     let partly = capabilities.get(&name).is_some_and(|capability| capability.is_object());
-    let code = if partly { codes::INVALID_PARAMS } else { codes::METHOD_NOT_FOUND };
+    if partly { codes::INVALID_PARAMS } else { codes::METHOD_NOT_FOUND }
+}
+
+/// The error for a server that asks for what the caller has not declared.
+pub(super) fn refusal(capabilities: &Json, request: &Request) -> Option<ErrorObject> {
+    let needed = missing_capability(capabilities, &request.method, request.params.as_ref())?;
+    let code = refusal_code(capabilities, &needed);
     let text = format!("the client of this call has not declared {}", needed.as_str());
     let data = Json::empty_object().with(&[("requiredCapabilities", needed.as_bytes())], &[]);
     Some(ErrorObject { code, message: text, data: Some(data) })

@@ -264,19 +264,7 @@ impl Inner {
     }
 
     async fn deliver(&self, message: Message) {
-        let unasked = match message {
-            Message::Response(response) => {
-                if !self.calls.answer(response.id.as_ref(), response.outcome) {
-                    tracing::debug!(server = %self.server, "an answer to no call on the event stream");
-                }
-                return;
-            }
-            Message::Notification(notification) => match self.calls.notify(notification) {
-                Some(notification) => Unasked::Notification(notification),
-                None => return,
-            },
-            Message::Request(request) => Unasked::Request { request, call: None },
-        };
+        let Some(unasked) = self.calls.deliver(self.server.as_str(), message) else { return };
         // A node that is stopping takes nothing any more.
         tokio::select! {
             _ = self.unasked.send(unasked) => {}

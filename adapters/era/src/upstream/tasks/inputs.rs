@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     tasks::{related, related_to, unrelated},
-    upstream::{line::Line, requests::Answers},
+    upstream::{line::Line, questions::refusal_code, requests::Answers},
 };
 
 /// Tasks of one connection that may need input at once.
@@ -345,11 +345,10 @@ async fn ended(open: &mut Option<Reply>) -> Outcome {
     }
 }
 
-/// The refusal of what a client has not declared: a capability that is not there at all is an unknown method, a missing part of it a
-/// wrong param (2025-11-25, client/elicitation, client/sampling and client/roots, "Error Handling").
+/// The refusal of what a client has not declared.
 fn undeclared(capabilities: &Json, method: &Method, missing: &Json) -> ErrorObject {
-    let name = missing.entries().next().map(|entry| entry.key()).unwrap_or_default();
-    let partly = capabilities.get(&name).is_some_and(|capability| capability.is_object());
-    let code = if partly { codes::INVALID_PARAMS } else { codes::METHOD_NOT_FOUND };
-    ErrorObject::new(code, format!("{method}: the client of this task has not declared {}", missing.as_str()))
+    ErrorObject::new(
+        refusal_code(capabilities, missing),
+        format!("{method}: the client of this task has not declared {}", missing.as_str()),
+    )
 }
