@@ -78,7 +78,7 @@ impl Connector for HttpConnector {
     async fn connect(&self, spec: &ServerSpec, known: Option<Era>) -> Result<Connected> {
         let target = match &spec.target {
             Target::Http(target) => target,
-            Target::Stdio(_) => {
+            Target::Stdio(_) | Target::Builtin(_) => {
                 return Err(Error::new(ErrorKind::Internal, format!("server \"{}\" is no HTTP endpoint", spec.id)));
             }
         };

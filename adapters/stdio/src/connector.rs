@@ -53,7 +53,7 @@ impl Connector for StdioConnector {
     async fn connect(&self, spec: &ServerSpec, known: Option<Era>) -> Result<Connected> {
         let target = match &spec.target {
             Target::Stdio(target) => target,
-            Target::Http(_) => {
+            Target::Http(_) | Target::Builtin(_) => {
                 return Err(Error::new(ErrorKind::Internal, format!("server \"{}\" is no child process", spec.id)));
             }
         };

@@ -238,6 +238,9 @@ fn server(id: &str, node: &str, state: ServerState, tools: usize) -> Arc<ServerE
         listing: Arc::new(listing),
         health: Health { state, detail: Some("as scripted".into()), restarts: 3 },
         call_timeout: None,
+        source: spanwire_model::Source::Config,
+        placed: None,
+        load: 0,
     })
 }
 

@@ -32,6 +32,10 @@ pub enum ErrorKind {
     TooLarge,
     /// Too much at once: try again later.
     Overloaded,
+    /// A condition of the request does not hold; `data` says what is there.
+    Conflict,
+    /// It would exceed a quota of what is kept.
+    QuotaExceeded,
     /// The server that would answer is not connected. Nothing was executed.
     Unavailable,
     /// The budget of the call ran out. Whether it was executed is unknown.
@@ -52,7 +56,7 @@ pub enum ErrorKind {
 
 impl ErrorKind {
     /// All of them.
-    const ALL: [Self; 19] = [
+    const ALL: [Self; 21] = [
         Self::Malformed,
         Self::InvalidRequest,
         Self::MethodNotFound,
@@ -64,6 +68,8 @@ impl ErrorKind {
         Self::Denied,
         Self::TooLarge,
         Self::Overloaded,
+        Self::Conflict,
+        Self::QuotaExceeded,
         Self::Unavailable,
         Self::DeadlineExceeded,
         Self::Cancelled,
@@ -88,6 +94,8 @@ impl ErrorKind {
             ErrorKind::Denied => "denied",
             ErrorKind::TooLarge => "too_large",
             ErrorKind::Overloaded => "overloaded",
+            ErrorKind::Conflict => "conflict",
+            ErrorKind::QuotaExceeded => "quota_exceeded",
             ErrorKind::Unavailable => "unavailable",
             ErrorKind::DeadlineExceeded => "deadline_exceeded",
             ErrorKind::Cancelled => "cancelled",
@@ -180,6 +188,8 @@ impl Error {
             | ErrorKind::Unauthenticated
             | ErrorKind::Denied
             | ErrorKind::TooLarge
+            | ErrorKind::Conflict
+            | ErrorKind::QuotaExceeded
             | ErrorKind::Cancelled => Origin::Client,
             ErrorKind::Overloaded | ErrorKind::StreamLost | ErrorKind::Internal | ErrorKind::SessionGone => {
                 Origin::Broker
@@ -207,6 +217,8 @@ impl Error {
             | ErrorKind::Unauthenticated
             | ErrorKind::Denied
             | ErrorKind::TooLarge
+            | ErrorKind::Conflict
+            | ErrorKind::QuotaExceeded
             | ErrorKind::Cancelled
             | ErrorKind::Server => Retry::Never,
         }
@@ -235,6 +247,8 @@ impl Error {
             ErrorKind::Unauthenticated => 40100,
             ErrorKind::Denied => 40300,
             ErrorKind::SessionGone => 40400,
+            ErrorKind::Conflict => 40900,
+            ErrorKind::QuotaExceeded => 50700,
             ErrorKind::Cancelled => 49900,
             ErrorKind::Overloaded => 42900,
             ErrorKind::BadServer => 50200,
@@ -259,6 +273,8 @@ impl Error {
             ErrorKind::Overloaded => 429,
             // A JSON-RPC outcome of a request that was well-formed: HTTP itself succeeded.
             ErrorKind::InvalidParams
+            | ErrorKind::Conflict
+            | ErrorKind::QuotaExceeded
             | ErrorKind::Unavailable
             | ErrorKind::DeadlineExceeded
             | ErrorKind::Cancelled
@@ -287,8 +303,8 @@ impl Error {
             ErrorKind::DeadlineExceeded => 4,
             ErrorKind::SessionGone => 5,
             ErrorKind::Denied => 7,
-            ErrorKind::Overloaded => 8,
-            ErrorKind::MissingCapability => 9,
+            ErrorKind::Overloaded | ErrorKind::QuotaExceeded => 8,
+            ErrorKind::MissingCapability | ErrorKind::Conflict => 9,
             ErrorKind::StreamLost => 10,
             ErrorKind::MethodNotFound => 12,
             ErrorKind::Server | ErrorKind::BadServer | ErrorKind::Internal => 13,
@@ -304,6 +320,8 @@ impl Error {
             | ErrorKind::Denied
             | ErrorKind::TooLarge
             | ErrorKind::Overloaded
+            | ErrorKind::Conflict
+            | ErrorKind::QuotaExceeded
             | ErrorKind::Unavailable
             | ErrorKind::DeadlineExceeded
             | ErrorKind::Cancelled
@@ -360,6 +378,8 @@ impl Error {
             40100 => ErrorKind::Unauthenticated,
             40300 => ErrorKind::Denied,
             40400 => ErrorKind::SessionGone,
+            40900 => ErrorKind::Conflict,
+            50700 => ErrorKind::QuotaExceeded,
             49900 => ErrorKind::Cancelled,
             42900 => ErrorKind::Overloaded,
             50200 => ErrorKind::BadServer,

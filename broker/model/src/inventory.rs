@@ -136,6 +136,81 @@ pub struct ServerEntry {
     pub health: Health,
     /// Longest that one call may take, where the server has a limit of its own.
     pub call_timeout: Option<Duration>,
+    /// Who said that it is to run there.
+    pub source: Source,
+    /// By which lease it runs there, with [`Placement::Any`](crate::Placement).
+    pub placed: Option<Placed>,
+    /// Calls that it had in flight and waiting when its node spoke last. For choosing between replicas; a hint.
+    pub load: u32,
+}
+
+/// Who said that a server is to run on a node.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Source {
+    /// The node's configuration file. It goes before the registry, on that node.
+    #[default]
+    Config,
+    /// The registry: it was added at run time, on whatever node.
+    Registry,
+    /// It is a part of the broker.
+    Builtin,
+}
+
+impl Source {
+    /// The source in one word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Config => "config",
+            Self::Registry => "registry",
+            Self::Builtin => "builtin",
+        }
+    }
+}
+
+/// The lease by which a replica runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Placed {
+    /// Which of the replicas, from 0.
+    pub replica: u16,
+    /// The fencing token: of two that claim the same replica, the one with the larger token has it.
+    pub token: u64,
+}
+
+/// A node, as this node sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeInfo {
+    /// Its id.
+    pub id: NodeId,
+    /// How it is.
+    pub state: NodeState,
+    /// The version of its program.
+    pub version: Arc<str>,
+    /// How long ago it was heard of; zero for this node.
+    pub silent: Duration,
+}
+
+/// How a node is, as this node sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NodeState {
+    /// It answers.
+    Alive,
+    /// It takes nothing new: it is about to leave.
+    Draining,
+    /// It has stopped answering. Others are asked before it; soon it counts as gone, and its routes with it.
+    Suspect,
+}
+
+impl NodeState {
+    /// The state in one word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Alive => "alive",
+            Self::Draining => "draining",
+            Self::Suspect => "suspect",
+        }
+    }
 }
 
 /// All servers known to this node, its own and its peers', ordered by id and then node. Immutable.
@@ -145,6 +220,6 @@ pub struct Inventory {
     pub version: u64,
     /// The servers.
     pub servers: Vec<Arc<ServerEntry>>,
-    /// Nodes that are alive, this one included.
-    pub nodes: Vec<NodeId>,
+    /// Nodes that are not gone, this one included, ordered by id.
+    pub nodes: Vec<NodeInfo>,
 }

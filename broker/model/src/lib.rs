@@ -8,6 +8,8 @@ mod call;
 mod error;
 mod id;
 mod inventory;
+mod lease;
+mod ledger;
 mod principal;
 mod relay;
 mod reply;
@@ -23,12 +25,17 @@ pub use backbone::{
 pub use call::{Call, ClientFacts, Dispatch, EdgeTransport};
 pub use error::{Error, ErrorKind, Origin, Result, Retry};
 pub use id::{InvalidId, NodeId, ServerId, Tenant};
-pub use inventory::{Inventory, ListKind, Listing, ListingEntry, ServerEntry};
+pub use inventory::{Inventory, ListKind, Listing, ListingEntry, NodeInfo, NodeState, Placed, ServerEntry, Source};
+pub use lease::{Fence, Holding, Holdings, Lease, LeaseKeeper, Leases};
+pub use ledger::{
+    Applied, Author, Book, Command, Entry, Ledger, MAX_COMMAND_BYTES, MAX_VIEW_VALUE, Machine, OPERATIONS_KEPT, Read,
+    ReadLevel, Receipt, Refusal, RefusalReason, Shard, ShardState, ShardStatus, View, ViewMut,
+};
 pub use principal::Principal;
 pub use relay::{Exchange, ExchangePart, Exchanged, MAX_PIECE_BYTES, Relay, Relayed, Verb};
 pub use reply::{Event, Outcome, Reply};
 pub use route::{Object, Place, Route};
-pub use server::{EraChoice, Health, HttpTarget, ServerFacts, ServerSpec, ServerState, StdioTarget, Target};
+pub use server::{EraChoice, Health, HttpTarget, Placement, ServerFacts, ServerSpec, ServerState, StdioTarget, Target};
 pub use store::{Pair, Store, StoreError, Write};
 pub use trace::{InvalidTraceparent, TraceContext};
 pub use upstream::{Connected, Connector, Notice, Upstream, UpstreamCall};

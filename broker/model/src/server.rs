@@ -23,6 +23,37 @@ pub struct ServerSpec {
     /// Longest that one call may take.
     #[serde(default)]
     pub call_timeout_ms: Option<u64>,
+    /// On which nodes it may run.
+    #[serde(default)]
+    pub placement: Placement,
+    /// How many nodes run it at a time, with [`Placement::Any`]. At least 1.
+    #[serde(default = "one")]
+    pub replicas: u16,
+}
+
+const fn one() -> u16 {
+    1
+}
+
+/// On which nodes a server may run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Placement {
+    /// On the node that it was given to, only.
+    #[default]
+    Here,
+    /// On any node: on as many at a time as it has replicas, each by a lease. Started again on another one when its node is gone.
+    Any,
+}
+
+impl Placement {
+    /// The name as it stands in configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Here => "here",
+            Self::Any => "any",
+        }
+    }
 }
 
 /// Where a server is.
@@ -33,6 +64,9 @@ pub enum Target {
     Stdio(StdioTarget),
     /// A Streamable HTTP endpoint.
     Http(HttpTarget),
+    /// A part of this program, by its name. Never stored, and in nobody's configuration.
+    #[serde(skip)]
+    Builtin(Arc<str>),
 }
 
 /// A child process.

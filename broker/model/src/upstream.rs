@@ -14,6 +14,8 @@ use crate::{Reply, Result, ServerFacts, ServerSpec, TraceContext};
 pub struct UpstreamCall {
     /// The broker's call.
     pub call_id: Uuid,
+    /// The name of the principal that calls.
+    pub principal: Arc<str>,
     /// The method.
     pub method: Method,
     /// The params: always an object. Its `_meta` holds what the client sent but for trace context, which is `trace`.

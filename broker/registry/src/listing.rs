@@ -6,7 +6,9 @@
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use spanwire_mcp::{Json, string_literal};
-use spanwire_model::{Error, ErrorKind, ListKind, ListingEntry, Result, ServerFacts, ServerId, Upstream, UpstreamCall};
+use spanwire_model::{
+    Error, ErrorKind, ListKind, ListingEntry, Principal, Result, ServerFacts, ServerId, Upstream, UpstreamCall,
+};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -120,7 +122,14 @@ async fn read_pages(
     let (mut names, mut cursors, mut bytes) = (HashSet::new(), HashSet::new(), 0);
     let mut params = Json::empty_object();
     for _ in 0..limits.max_pages {
-        let call = UpstreamCall { call_id: Uuid::now_v7(), method: kind.method(), params, deadline, trace: None };
+        let call = UpstreamCall {
+            call_id: Uuid::now_v7(),
+            principal: Principal::OPERATOR.into(),
+            method: kind.method(),
+            params,
+            deadline,
+            trace: None,
+        };
         let result = upstream.call(call).outcome().await?;
         let entries = result.get(kind.member());
         let Some(entries) = entries.filter(|entries| entries.as_bytes().first() == Some(&b'[')) else {

@@ -7,8 +7,8 @@ use std::{
 
 use spanwire_mcp::Era;
 use spanwire_model::{
-    Error, ErrorKind, Health, Inventory, Listing, NodeId, Result, ServerEntry, ServerId, ServerSpec, ServerState,
-    Target, Write,
+    Error, ErrorKind, Health, Inventory, Listing, NodeId, NodeInfo, Result, ServerEntry, ServerId, ServerSpec,
+    ServerState, Source, Target, Write,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -179,6 +179,7 @@ impl Owner {
         let transport: Arc<str> = match &spec.target {
             Target::Stdio(_) => "stdio".into(),
             Target::Http(_) => "http".into(),
+            Target::Builtin(_) => "builtin".into(),
         };
         let local = Local {
             target,
@@ -268,7 +269,14 @@ impl Owner {
         let mut servers = locals;
         servers.extend(self.peers.values().flatten().cloned());
         servers.sort_by(|a, b| (&a.id, &a.node).cmp(&(&b.id, &b.node)));
-        let nodes = std::iter::once(&self.config.node).chain(self.peers.keys()).cloned().collect();
+        let alive = |id: &NodeId| NodeInfo {
+            id: id.clone(),
+            state: spanwire_model::NodeState::Alive,
+            version: "".into(),
+            silent: std::time::Duration::ZERO,
+        };
+        let mut nodes: Vec<NodeInfo> = std::iter::once(&self.config.node).chain(self.peers.keys()).map(alive).collect();
+        nodes.sort_by(|a, b| a.id.cmp(&b.id));
         self.publisher.send_replace(Arc::new(Inventory { version: self.version, servers, nodes }));
         // The peers are told after the inventory is out, so that what they ask for is never older than what they were told.
         self.beats.send_if_modified(|beat| {
@@ -288,6 +296,9 @@ impl Owner {
             listing: local.report.listing.clone().unwrap_or_else(|| Arc::new(Listing::default())),
             health: local.report.health.clone(),
             call_timeout: local.call_timeout_ms.map(std::time::Duration::from_millis),
+            source: Source::Config,
+            placed: None,
+            load: 0,
         }
     }
 }

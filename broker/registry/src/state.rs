@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use spanwire_mcp::{Json, Revision};
-use spanwire_model::{Health, ListKind, Listing, NodeId, ServerEntry, ServerFacts, ServerId, ServerState};
+use spanwire_model::{Health, ListKind, Listing, NodeId, ServerEntry, ServerFacts, ServerId, ServerState, Source};
 
 /// Everything a peer needs to know of one node.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -105,6 +105,9 @@ impl WireServer {
             listing: self.listing,
             health: Health { state: self.state, detail: self.detail, restarts: self.restarts },
             call_timeout: self.call_timeout_ms.map(Duration::from_millis),
+            source: Source::Config,
+            placed: None,
+            load: 0,
         }
     }
 }

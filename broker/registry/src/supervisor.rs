@@ -9,8 +9,8 @@ use std::{
 use backon::{BackoffBuilder, ExponentialBuilder};
 use spanwire_mcp::{Era, Json, Method};
 use spanwire_model::{
-    Connected, Connector, Error, ErrorKind, Health, ListKind, Listing, Notice, Result, ServerFacts, ServerId,
-    ServerSpec, ServerState, Target, Upstream, UpstreamCall,
+    Connected, Connector, Error, ErrorKind, Health, ListKind, Listing, Notice, Principal, Result, ServerFacts,
+    ServerId, ServerSpec, ServerState, Target, Upstream, UpstreamCall,
 };
 use tokio::{
     sync::mpsc,
@@ -208,7 +208,7 @@ impl Supervisor {
     ) -> Option<End> {
         let mut probes = tokio::time::interval_at(Instant::now() + self.config.probe, self.config.probe);
         probes.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let is_child = matches!(self.spec.target, Target::Stdio(_));
+        let is_child = matches!(self.spec.target, Target::Stdio(_) | Target::Builtin(_));
         let mut deadline = None;
         loop {
             if !changed.is_empty() {
@@ -245,7 +245,14 @@ impl Supervisor {
         };
         let deadline = Instant::now() + self.config.probe;
         let params = Json::empty_object();
-        let call = UpstreamCall { call_id: Uuid::now_v7(), method, params, deadline, trace: None };
+        let call = UpstreamCall {
+            call_id: Uuid::now_v7(),
+            principal: Principal::OPERATOR.into(),
+            method,
+            params,
+            deadline,
+            trace: None,
+        };
         let cancel = self.cancel.clone();
         self.handle.tasks().spawn(async move {
             tokio::select! {

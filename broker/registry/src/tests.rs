@@ -98,6 +98,9 @@ fn server(id: &str, bytes: usize) -> ServerEntry {
         listing: Arc::new(listing),
         health: Health { state: ServerState::Ready, detail: None, restarts: 3 },
         call_timeout: Some(Duration::from_millis(5)),
+        source: spanwire_model::Source::Config,
+        placed: None,
+        load: 0,
     }
 }
 

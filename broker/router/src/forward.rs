@@ -183,6 +183,7 @@ pub(crate) fn execute(
         }
         let mut reply = attached.upstream.call(UpstreamCall {
             call_id: call.id,
+            principal: call.principal.name.clone(),
             method: call.method.clone(),
             params: call.params.clone(),
             deadline,

@@ -71,7 +71,7 @@ fn toward(inner: &Inner, text: &str, front: &Front, route: &Route) -> Back {
     if here && (!replaceable || route.place == Place::Local) {
         return back(Place::Local, None);
     }
-    let gone = || !inner.registry.watch().borrow().nodes.contains(&front.node);
+    let gone = || !inner.registry.watch().borrow().nodes.iter().any(|node| node.id == front.node);
     if replaceable && (here || inner.seal.open(text).is_ok() || gone()) {
         return back(route.place.clone(), None);
     }

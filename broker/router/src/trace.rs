@@ -19,7 +19,7 @@ impl Router {
         let inner = &self.0;
         let mut spans = inner.telemetry.ring().trace(trace_id).unwrap_or_default();
         let inventory = inner.registry.inventory();
-        let peers = inventory.nodes.iter().filter(|node| **node != inner.config.node);
+        let peers = inventory.nodes.iter().map(|node| &node.id).filter(|node| **node != inner.config.node);
         for (node, told) in join_all(peers.map(async |node| (node, ask(inner, node, trace_id).await))).await {
             match told {
                 Ok(told) => spans.extend(told),

@@ -91,6 +91,7 @@ async fn within<F: Future>(what: F) -> F::Output {
 
 fn call(method: Method, params: serde_json::Value) -> UpstreamCall {
     UpstreamCall {
+        principal: "anna".into(),
         call_id: uuid::Uuid::now_v7(),
         method,
         params: Json::from_serialize(&params).unwrap(),

@@ -143,6 +143,7 @@ impl Game {
     fn send(&mut self, mark: String, method: Method, params: Value) {
         let Some(connected) = &self.connected else { return };
         let call = UpstreamCall {
+            principal: "anna".into(),
             call_id: Uuid::now_v7(),
             method: method.clone(),
             params: json(&params),

@@ -169,6 +169,7 @@ impl Wire for Line {
 
 pub(crate) fn call(method: Method, params: &str) -> UpstreamCall {
     UpstreamCall {
+        principal: "anna".into(),
         call_id: uuid::Uuid::nil(),
         method,
         params: json(params),

@@ -388,6 +388,8 @@ fn disproves(error: &Error) -> bool {
         | ErrorKind::UnsupportedVersion
         | ErrorKind::MissingCapability
         | ErrorKind::SessionGone
+        | ErrorKind::Conflict
+        | ErrorKind::QuotaExceeded
         | ErrorKind::TooLarge => true,
         ErrorKind::Unauthenticated
         | ErrorKind::Denied

@@ -225,6 +225,7 @@ fn modern(
 
 fn call(method: Method, params: &str) -> UpstreamCall {
     UpstreamCall {
+        principal: "anna".into(),
         call_id: uuid_of_nothing(),
         method,
         params: json(params),

@@ -7,7 +7,7 @@ use std::{
 
 use spanwire_mcp::Era;
 use spanwire_model::{
-    EraChoice, Error, ErrorKind, HttpTarget, Inventory, ListKind, Result, ServerEntry, ServerId, ServerSpec,
+    EraChoice, Error, ErrorKind, HttpTarget, Inventory, ListKind, Placement, Result, ServerEntry, ServerId, ServerSpec,
     ServerState, StdioTarget, Target,
 };
 use spanwire_rpc::v1;
@@ -55,6 +55,8 @@ pub(super) fn spec(spec: Option<v1::ServerSpec>) -> Result<ServerSpec> {
         era,
         max_in_flight: Some(spec.max_in_flight as usize).filter(|max| *max > 0),
         call_timeout_ms: Some(spec.call_timeout_ms).filter(|timeout| *timeout > 0),
+        placement: Placement::Here,
+        replicas: 1,
     })
 }
 
@@ -128,7 +130,7 @@ pub(super) fn change(inventory: &Inventory) -> v1::CatalogChange {
 }
 
 fn nodes(inventory: &Inventory) -> Vec<String> {
-    let mut nodes: Vec<String> = inventory.nodes.iter().map(ToString::to_string).collect();
+    let mut nodes: Vec<String> = inventory.nodes.iter().map(|node| node.id.to_string()).collect();
     nodes.sort();
     nodes
 }

@@ -24,6 +24,9 @@ fn server(id: &str, node: &str, state: ServerState, tools: &[&str]) -> Arc<Serve
         listing: Arc::new(listing),
         health: Health { state, detail: None, restarts: 0 },
         call_timeout: None,
+        source: spanwire_model::Source::Config,
+        placed: None,
+        load: 0,
     })
 }
 

@@ -33,6 +33,7 @@ impl KnownEra {
 pub(crate) fn target_digest(spec: &ServerSpec) -> String {
     let mut hasher = DefaultHasher::new();
     match &spec.target {
+        Target::Builtin(name) => name.hash(&mut hasher),
         Target::Stdio(target) => (&target.command, &target.args, &target.cwd).hash(&mut hasher),
         Target::Http(target) => target.url.hash(&mut hasher),
     }

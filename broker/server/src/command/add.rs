@@ -104,6 +104,7 @@ pub(crate) fn spec(id: &ServerId, table: &ServerTable) -> Result<v1::ServerSpec,
             cwd: stdio.cwd.unwrap_or_default(),
         }),
         spanwire_model::Target::Http(http) => Target::Http(v1::HttpTarget { url: http.url, headers: http.headers }),
+        spanwire_model::Target::Builtin(_) => return Err("is a part of the broker"),
     };
     let era = match table.era {
         Era::Auto => v1::Era::Unspecified,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use spanwire_model::{EraChoice, HttpTarget, ServerId, ServerSpec, StdioTarget, Target};
+use spanwire_model::{EraChoice, HttpTarget, Placement, ServerId, ServerSpec, StdioTarget, Target};
 
 use super::Secret;
 
@@ -127,6 +127,8 @@ impl ServerTable {
             era: self.era.into(),
             max_in_flight: self.max_in_flight,
             call_timeout_ms: self.call_timeout_ms,
+            placement: Placement::Here,
+            replicas: 1,
         })
     }
 

@@ -122,6 +122,7 @@ pub(super) fn resolve(spec: &ServerSpec) -> Result<ServerSpec> {
                 *value = text(value)?;
             }
         }
+        Target::Builtin(_) => {}
         Target::Http(target) => {
             target.url = text(&target.url)?;
             for value in target.headers.values_mut() {

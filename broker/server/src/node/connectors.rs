@@ -6,7 +6,7 @@ use anyhow::Context;
 use async_trait::async_trait;
 use spanwire_http::client::{Config as HttpConfig, HttpConnector};
 use spanwire_mcp::{Era, Json};
-use spanwire_model::{Connected, Connector, Result, ServerSpec, Target};
+use spanwire_model::{Connected, Connector, Error, ErrorKind, Result, ServerSpec, Target};
 use spanwire_stdio::{Config as StdioConfig, StdioConnector};
 
 pub(super) struct Connectors {
@@ -35,6 +35,9 @@ impl Connector for Connectors {
         match &spec.target {
             Target::Stdio(_) => self.stdio.connect(spec, known).await,
             Target::Http(_) => self.http.connect(spec, known).await,
+            Target::Builtin(name) => {
+                Err(Error::new(ErrorKind::Internal, format!("there is no builtin server \"{name}\"")))
+            }
         }
     }
 }

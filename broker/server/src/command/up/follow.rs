@@ -64,7 +64,7 @@ impl Follower {
         for (id, node) in self.known.keys().filter(|key| !known.contains_key(*key)) {
             print(&|out| gone(id, node, out));
         }
-        let nodes: BTreeSet<NodeId> = inventory.nodes.iter().cloned().collect();
+        let nodes: BTreeSet<NodeId> = inventory.nodes.iter().map(|node| node.id.clone()).collect();
         // The first inventory is the node itself: nobody joined.
         if !self.nodes.is_empty() {
             for node in nodes.difference(&self.nodes) {

@@ -1,0 +1,162 @@
+//! Who may do what only one may do at a time.
+
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use tokio::{sync::watch, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+use crate::{NodeId, Result};
+
+/// A lease as everybody sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holding {
+    /// Who has it.
+    pub node: NodeId,
+    /// The fencing token: larger for each new holder of the name. The same for the whole time that one holder has it.
+    pub token: u64,
+}
+
+/// All leases that somebody has, by name.
+pub type Holdings = BTreeMap<Arc<str>, Holding>;
+
+/// Leases: on one node alone, or in a JetStream bucket. Both pass one contract suite.
+///
+/// Laws: at most one valid [`Lease`] of a name exists at a time, also when processes are paused or cut off: a holder's own clock ends its
+/// lease before anybody else can take it. A lease is renewed by itself until it is dropped or released, or cannot be renewed in time;
+/// then it is lost for good. Tokens of one name only grow.
+#[async_trait]
+pub trait Leases: Send + Sync + 'static {
+    /// Takes a lease; `None` when somebody else has it. At least 3 seconds.
+    ///
+    /// # Errors
+    /// `Unavailable` when the leases are out of reach.
+    async fn acquire(&self, name: &str, ttl: Duration) -> Result<Option<Lease>>;
+
+    /// Who has which, now and after each change; intermediate ones may be skipped. While the leases are out of reach it is as it was.
+    fn watch(&self) -> watch::Receiver<Arc<Holdings>>;
+}
+
+/// A lease that this node has. Dropping it gives it back in the background.
+pub struct Lease {
+    name: Arc<str>,
+    token: u64,
+    valid_until: watch::Receiver<Instant>,
+    /// Cancelled by the keeper when it is lost, and here when it is given back.
+    lost: CancellationToken,
+    released: CancellationToken,
+    done: CancellationToken,
+}
+
+/// The side of a [`Lease`] that renews it.
+#[derive(Debug)]
+pub struct LeaseKeeper {
+    /// Set forward with each renewal: the moment, by this node's own clock, from which the lease is no longer relied on.
+    pub valid_until: watch::Sender<Instant>,
+    /// Cancel it when the lease is lost.
+    pub lost: CancellationToken,
+    /// Cancelled when the holder wants to give it back, or has dropped it.
+    pub released: CancellationToken,
+    /// Cancel it when it is given back.
+    pub done: CancellationToken,
+}
+
+impl Lease {
+    /// A lease and the side that keeps it.
+    pub fn new(name: impl Into<Arc<str>>, token: u64, valid_until: Instant) -> (Self, LeaseKeeper) {
+        let (sender, receiver) = watch::channel(valid_until);
+        let lease = Self {
+            name: name.into(),
+            token,
+            valid_until: receiver,
+            lost: CancellationToken::new(),
+            released: CancellationToken::new(),
+            done: CancellationToken::new(),
+        };
+        let keeper = LeaseKeeper {
+            valid_until: sender,
+            lost: lease.lost.clone(),
+            released: lease.released.clone(),
+            done: lease.done.clone(),
+        };
+        (lease, keeper)
+    }
+
+    /// What it is for.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The fencing token.
+    pub fn token(&self) -> u64 {
+        self.token
+    }
+
+    /// True while it may be relied on. Cheap: asked before each act that needs it, since a process may have been paused.
+    pub fn is_valid(&self) -> bool {
+        !self.lost.is_cancelled() && Instant::now() < *self.valid_until.borrow()
+    }
+
+    /// Something that says the same without holding the lease.
+    pub fn fence(&self) -> Fence {
+        Fence { valid_until: self.valid_until.clone(), lost: self.lost.clone() }
+    }
+
+    /// Returns when it is no longer valid.
+    pub async fn lost(&self) {
+        self.fence().lost().await;
+    }
+
+    /// Gives it back, and returns when others can take it, or after the time given.
+    pub async fn release(self, within: Duration) {
+        self.released.cancel();
+        let _ = tokio::time::timeout(within, self.done.cancelled()).await;
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.released.cancel();
+        self.lost.cancel();
+    }
+}
+
+impl fmt::Debug for Lease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lease").field("name", &self.name).field("token", &self.token).finish_non_exhaustive()
+    }
+}
+
+/// Knows whether a lease is still valid.
+#[derive(Debug, Clone)]
+pub struct Fence {
+    valid_until: watch::Receiver<Instant>,
+    lost: CancellationToken,
+}
+
+impl Fence {
+    /// True while the lease may be relied on.
+    pub fn is_valid(&self) -> bool {
+        !self.lost.is_cancelled() && Instant::now() < *self.valid_until.borrow()
+    }
+
+    /// Returns when the lease is no longer valid.
+    pub async fn lost(&self) {
+        let mut valid_until = self.valid_until.clone();
+        loop {
+            let until = *valid_until.borrow_and_update();
+            tokio::select! {
+                () = self.lost.cancelled() => return,
+                () = tokio::time::sleep_until(until) => if *self.valid_until.borrow() <= Instant::now() { return },
+                changed = valid_until.changed() => if changed.is_err() {
+                    // The keeper is gone: nothing renews it any more.
+                    tokio::select! {
+                        () = self.lost.cancelled() => {}
+                        () = tokio::time::sleep_until(until) => {}
+                    }
+                    return;
+                },
+            }
+        }
+    }
+}
