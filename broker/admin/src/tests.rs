@@ -296,7 +296,13 @@ impl Node {
             server("git", "there", ServerState::Degraded, 7),
             server("old", "there", ServerState::Down, 2),
         ];
-        let nodes = vec!["there".parse().unwrap(), "here".parse().unwrap()];
+        let node = |id: &str| spanwire_model::NodeInfo {
+            id: id.parse().unwrap(),
+            state: spanwire_model::NodeState::Alive,
+            version: "0".into(),
+            silent: Duration::ZERO,
+        };
+        let nodes = vec![node("there"), node("here")];
         let control = Arc::new(Scripted {
             inventory: watch::Sender::new(Arc::new(Inventory { version: 1, servers, nodes })),
             dispatch: Arc::new(Tools { calls: Mutex::default(), dropped: dropped_tx }),

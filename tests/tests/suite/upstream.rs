@@ -38,7 +38,15 @@ fn config() -> Config {
 }
 
 fn spec(target: Target, era: EraChoice) -> ServerSpec {
-    ServerSpec { id: "under-test".parse().unwrap(), target, era, max_in_flight: None, call_timeout_ms: None }
+    ServerSpec {
+        id: "under-test".parse().unwrap(),
+        target,
+        era,
+        max_in_flight: None,
+        call_timeout_ms: None,
+        placement: spanwire_model::Placement::Here,
+        replicas: 1,
+    }
 }
 
 fn command(program: &str, args: &[&str]) -> ServerSpec {

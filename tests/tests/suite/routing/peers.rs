@@ -122,8 +122,8 @@ async fn garbage_changes_nothing() {
     // One that behaves is heard after all of them, by the same task.
     let good = world.impostor("good", &STATE.replace("NODE", "good").replace("INC", "1")).await;
     good.say("good", ALIVE).await;
-    let inventory = a.until("good", |inventory| inventory.nodes.iter().any(|node| node.as_str() == "good")).await;
-    let nodes: Vec<_> = inventory.nodes.iter().map(|node| node.as_str()).collect();
+    let inventory = a.until("good", |inventory| inventory.nodes.iter().any(|node| node.id.as_str() == "good")).await;
+    let nodes: Vec<_> = inventory.nodes.iter().map(|node| node.id.as_str()).collect();
     assert_eq!(nodes, ["a", "good"]);
     assert_eq!(inventory.servers.len(), 2);
     a.stop().await;
