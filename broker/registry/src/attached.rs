@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use spanwire_model::{Error, ErrorKind, Result, ServerFacts, ServerId, Upstream};
+use spanwire_model::{Error, ErrorKind, Fence, Result, ServerFacts, ServerId, Upstream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// A server that is attached to this node and can be called.
@@ -23,6 +23,8 @@ pub struct Attached {
     pub transport: Arc<str>,
     /// Longest that one call may take.
     pub call_timeout: Option<Duration>,
+    /// The lease by which it runs here, where it needs one.
+    pub(crate) fence: Option<Fence>,
     pub(crate) gate: Arc<Gate>,
 }
 
@@ -56,11 +58,32 @@ impl Gate {
 }
 
 impl Attached {
+    /// Whether a call may be sent to it at this moment. Asked before each one, also those that need no slot: the process may have been
+    /// paused for so long that another node has the server now.
+    ///
+    /// # Errors
+    /// `Unavailable` when this node no longer has the server's lease: nothing was executed.
+    pub fn may_run(&self) -> Result<()> {
+        match &self.fence {
+            Some(fence) if !fence.is_valid() => {
+                let text = format!("server \"{}\" runs on another node by now, or soon will", self.id);
+                Err(Error::new(ErrorKind::Unavailable, text))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
     /// Waits for the right to have one more call in flight. The caller bounds the time.
     ///
     /// # Errors
-    /// `Overloaded` when too many calls wait already, `Unavailable` when the server was removed.
+    /// `Overloaded` when too many calls wait already, `Unavailable` when the server was removed, or its lease lost.
     pub async fn slot(&self) -> Result<Slot> {
+        let slot = self.free_slot().await?;
+        self.may_run()?;
+        Ok(slot)
+    }
+
+    async fn free_slot(&self) -> Result<Slot> {
         if let Ok(permit) = self.gate.slots.clone().try_acquire_owned() {
             return Ok(Slot(permit));
         }
