@@ -21,9 +21,9 @@ use uuid::Uuid;
 
 use crate::{
     Attached, Config, Handle,
-    attached::Gate,
     listing::{self, Complaints, ListLimits, ReadList},
     owner::Command,
+    queue::Gate,
 };
 
 /// What a supervisor says of its server.
