@@ -2,4 +2,7 @@
 //! hold what came of it against what was promised.
 
 pub mod bus;
+pub mod check;
 mod folder;
+pub mod journal;
+pub mod random;
