@@ -14,6 +14,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::config::Config;
 
 mod build;
+mod connection;
 mod connectors;
 mod control;
 mod files;
