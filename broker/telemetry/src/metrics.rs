@@ -3,6 +3,7 @@
 mod exposition;
 mod process;
 mod series;
+mod shards;
 
 use std::time::{Duration, SystemTime};
 
@@ -11,9 +12,9 @@ use prometheus_client::{
     registry::Registry,
 };
 use spanwire_mcp::{Method, Revision};
-use spanwire_model::{ServerState, TraceContext};
+use spanwire_model::{ServerState, ShardStatus, TraceContext};
 
-use self::series::Series;
+use self::{series::Series, shards::Shards};
 use crate::names;
 
 /// Every metric of one node. Recording is a lookup among known label values and an atomic or a short lock; a new
@@ -34,6 +35,7 @@ pub struct Metrics {
     restarts: Series<Counter, 1>,
     rejected: Series<Counter, 1>,
     cancelled: Counter,
+    shards: Shards,
     spans: [Counter; SpanResult::ALL.len()],
     queue: Gauge,
     last_export: Gauge,
@@ -118,6 +120,7 @@ impl Metrics {
             restarts: Series::new([names::LABEL_SERVER], max_series, Counter::default),
             rejected: Series::new([names::LABEL_REASON], max_series, Counter::default),
             cancelled: Counter::default(),
+            shards: Shards::new(max_series),
             spans,
             queue: Gauge::default(),
             last_export: Gauge::default(),
@@ -182,6 +185,11 @@ impl Metrics {
     /// How many nodes are seen, this one included.
     pub fn set_nodes(&self, nodes: usize) {
         self.nodes.set(i64::try_from(nodes).unwrap_or(i64::MAX));
+    }
+
+    /// How the shards of the ledger are on this node.
+    pub fn set_shards(&self, shards: &[ShardStatus]) {
+        self.shards.set(shards);
     }
 
     /// A server was started again.

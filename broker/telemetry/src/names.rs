@@ -136,6 +136,12 @@ names! {
     METRIC_CALLS_REJECTED = "spanwire_calls_rejected_total";
     /// Calls whose caller went away. Counter.
     METRIC_CALLS_CANCELLED = "spanwire_calls_cancelled_total";
+    /// Last entry of a shard that is applied on this node. Gauge.
+    METRIC_LEDGER_APPLIED = "spanwire_ledger_applied_entries";
+    /// Entries of a shard that are not applied on this node yet. Gauge.
+    METRIC_LEDGER_LAG = "spanwire_ledger_lag_entries";
+    /// 1 for the state that a shard is in on this node, 0 for the others. Gauge.
+    METRIC_LEDGER_STATE = "spanwire_ledger_state";
     /// What became of ended spans. Counter.
     METRIC_TELEMETRY_SPANS = "spanwire_telemetry_spans_total";
     /// Spans waiting to be exported. Gauge.
@@ -158,8 +164,10 @@ names! {
     LABEL_ERROR_TYPE = "error_type";
     /// Of [`MCP_PROTOCOL_VERSION`].
     LABEL_REVISION = "mcp_protocol_version";
-    /// State of a server.
+    /// State of a server or a shard.
     LABEL_STATE = "state";
+    /// A shard of the ledger, such as `context.0`.
+    LABEL_SHARD = "shard";
     /// Why a call was refused.
     LABEL_REASON = "reason";
     /// What became of a span.
