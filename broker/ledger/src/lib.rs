@@ -9,6 +9,7 @@
 mod applier;
 mod cells;
 mod error;
+mod jetstream;
 mod operations;
 mod position;
 mod shard;
@@ -18,6 +19,7 @@ mod store;
 mod view;
 mod wire;
 
+pub use jetstream::{JetStreamLedger, JetStreamOptions, restore_into_streams};
 pub use store::{Durability, SledStore};
 
 #[cfg(test)]
