@@ -13,6 +13,7 @@ mod kept;
 mod local;
 mod observe;
 mod leases;
+mod jetstream;
 mod operations;
 mod position;
 mod prepare;
@@ -25,6 +26,7 @@ mod wire;
 
 pub use local::LocalLedger;
 pub use leases::{JetStreamLeases, JetStreamLeasesConfig, MAX_LEASE_NAME, MIN_LEASE_TTL, MemoryLeases};
+pub use jetstream::{JetStreamLedger, JetStreamOptions, restore_into_streams};
 pub use store::{Durability, SledStore};
 
 #[cfg(test)]
