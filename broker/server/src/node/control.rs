@@ -118,6 +118,7 @@ impl Control for NodeControl {
 
     fn metrics(&self) -> String {
         let metrics = self.telemetry.metrics();
+        metrics.set_shards(&self.ledger.ledger.status());
         metrics.set_sessions(self.sessions.taken());
         metrics.set_backbone_in_flight(self.backbone.in_flight().values().sum());
         metrics.encode_openmetrics()

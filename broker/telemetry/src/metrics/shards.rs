@@ -6,13 +6,8 @@ use spanwire_model::{ShardState, ShardStatus};
 use super::{exposition::add, series::Series};
 use crate::names;
 
-const ALL_STATES: [ShardState; 5] = [
-    ShardState::CatchingUp,
-    ShardState::Following,
-    ShardState::CutOff,
-    ShardState::Rebuilding,
-    ShardState::Stopped,
-];
+const ALL_STATES: [ShardState; 5] =
+    [ShardState::CatchingUp, ShardState::Following, ShardState::CutOff, ShardState::Rebuilding, ShardState::Stopped];
 
 /// The gauges of all shards.
 #[derive(Debug)]
