@@ -9,6 +9,7 @@
 mod applier;
 mod cells;
 mod error;
+mod leases;
 mod operations;
 mod position;
 mod shard;
@@ -18,6 +19,7 @@ mod store;
 mod view;
 mod wire;
 
+pub use leases::{JetStreamLeases, JetStreamLeasesConfig, MAX_LEASE_NAME, MIN_LEASE_TTL, MemoryLeases};
 pub use store::{Durability, SledStore};
 
 #[cfg(test)]
