@@ -25,6 +25,7 @@ mod server;
 #[allow(unused_imports, reason = "read by the composition root")]
 pub(crate) use access::Prefix;
 pub(crate) use access::{PrincipalTable, View};
+pub(crate) use check::CONTEXT_SERVER;
 pub(crate) use error::{ConfigError, Problem};
 pub(crate) use grant::{Grant, GrantVerb};
 pub(crate) use interpolate::{Lookup, from_environment, interpolate};

@@ -7,7 +7,7 @@ use super::{Config, LedgerStore, Nats, OtlpProtocol, PrincipalTable, Problem};
 const MAX_PRINCIPAL_NAME: usize = 64;
 const SHA256_HEX_DIGITS: usize = 64;
 /// The id of the builtin server of the shared context.
-pub(super) const CONTEXT_SERVER: &str = "context";
+pub(crate) const CONTEXT_SERVER: &str = "context";
 /// Shortest secret that can seal, in characters.
 const MIN_SEAL_SECRET: usize = 32;
 

@@ -17,8 +17,8 @@ pub(crate) struct Ledger {
     /// Entries of a shard between two snapshots in JetStream's object store. Default: 10000.
     #[schemars(range(min = 1))]
     pub(crate) snapshot_every: Option<u64>,
-    /// Entries that a shard's log still holds behind its newest snapshot, so that nodes that were away a short time read on instead of
-    /// taking a snapshot. Default: 10000.
+    /// Entries before a snapshot that stay in the log, so that nodes that were away a short time read on instead of taking the snapshot.
+    /// Default: 1000.
     #[schemars(range(min = 1))]
     pub(crate) keep_entries: Option<u64>,
 }
