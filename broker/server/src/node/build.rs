@@ -5,15 +5,15 @@ use std::{io::IsTerminal, net::SocketAddr, sync::Arc, time::Duration};
 use anyhow::Context;
 use spanwire_backbone::{memory::Hub, nats};
 use spanwire_http::server::SessionPlaces;
-use spanwire_model::{
-    Backbone, EraChoice, Error, ErrorKind, NodeId, Placement, Result, ServerId, ServerSpec, Target,
-};
+use spanwire_model::{Backbone, EraChoice, Error, ErrorKind, NodeId, Placement, Result, ServerId, ServerSpec, Target};
 use spanwire_policy::{Policy, PrincipalConfig, TokenDigest};
 use spanwire_telemetry::{OtlpConfig, Telemetry};
 use tokio_util::sync::CancellationToken;
 
 use super::connection;
-use crate::config::{CONTEXT_SERVER, Config, LogFormat, OtlpProtocol, Prefix, StaleEntries, from_environment, interpolate};
+use crate::config::{
+    CONTEXT_SERVER, Config, LogFormat, OtlpProtocol, Prefix, StaleEntries, from_environment, interpolate,
+};
 
 /// Version of this software.
 pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");
