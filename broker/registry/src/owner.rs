@@ -13,10 +13,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Config, Handle, Parts,
-    attached::Gate,
     desired::{Desired, Want},
     migrate, peers,
     placement::{self, Claim, Wishes},
+    queue::Gate,
     register::Register,
     state::{Beat, NodeState, WireServer},
     store::books,
@@ -68,6 +68,10 @@ pub(crate) enum Command {
     },
     PeerState(Box<NodeState>),
     PeerGone(NodeId),
+    /// How all the other nodes are.
+    Presence(Vec<NodeInfo>),
+    /// This node is about to leave.
+    Drain,
 }
 
 /// A server of this node.
@@ -100,6 +104,7 @@ pub(crate) struct Owner {
     last_placed: BTreeMap<ServerId, Arc<ServerEntry>>,
     /// Why this node cannot run a server that it may run.
     unfit: BTreeMap<ServerId, Arc<str>>,
+    presence: BTreeMap<NodeId, NodeInfo>,
     eras: HashMap<ServerId, books::KnownEra>,
     generation: u64,
     beat: Beat,
@@ -131,6 +136,7 @@ impl Owner {
             peers: BTreeMap::new(),
             last_placed: BTreeMap::new(),
             unfit: BTreeMap::new(),
+            presence: BTreeMap::new(),
             generation: 0,
             beat,
             version: 0,
@@ -217,11 +223,17 @@ impl Owner {
             Command::EraFound { id, generation, era } => self.era_found(id, generation, era).await,
             Command::PeerState(state) => self.peer_state(*state),
             Command::PeerGone(node) => {
+                self.presence.remove(&node);
                 if self.peers.remove(&node).is_some() {
                     tracing::info!(peer = %node, "node is gone");
                     self.version += 1;
                 }
             }
+            Command::Presence(nodes) => {
+                self.presence = nodes.into_iter().map(|node| (node.id.clone(), node)).collect();
+                self.version += 1;
+            }
+            Command::Drain => self.version += 1,
         }
     }
 
@@ -290,17 +302,10 @@ impl Owner {
             }
         }
         let mut servers = locals;
-        servers.extend(self.peers.values().flatten().cloned());
+        servers.extend(self.peers.values().flatten().map(|entry| self.with_load(entry)));
         let wanted = self.desired.wanted(|id| self.unfit.get(id).cloned());
         let servers = shown::shown(servers, &wanted, &mut self.last_placed);
-        let alive = |id: &NodeId| NodeInfo {
-            id: id.clone(),
-            state: spanwire_model::NodeState::Alive,
-            version: "".into(),
-            silent: Duration::ZERO,
-        };
-        let mut nodes: Vec<NodeInfo> = std::iter::once(&self.config.node).chain(self.peers.keys()).map(alive).collect();
-        nodes.sort_by(|a, b| a.id.cmp(&b.id));
+        let nodes = self.nodes();
         self.publisher.send_replace(Arc::new(Inventory { version: self.version, servers, nodes, wanted }));
         // The peers are told after the inventory is out, so that what they ask for is never older than what they were told.
         self.beats.send_if_modified(|beat| {
@@ -308,6 +313,27 @@ impl Owner {
             *beat = self.beat;
             changed
         });
+    }
+
+    /// An entry of a peer, with what its node said of its load since.
+    fn with_load(&self, entry: &Arc<ServerEntry>) -> Arc<ServerEntry> {
+        let load = self.handle.load(&entry.node, &entry.id);
+        if entry.load == load { entry.clone() } else { Arc::new(ServerEntry { load, ..ServerEntry::clone(entry) }) }
+    }
+
+    /// This node and those whose servers are known, ordered by id.
+    fn nodes(&self) -> Vec<NodeInfo> {
+        use spanwire_model::NodeState::{Alive, Draining};
+        let this = NodeInfo {
+            id: self.config.node.clone(),
+            state: if *self.handle.draining().borrow() { Draining } else { Alive },
+            version: self.config.version.clone(),
+            silent: std::time::Duration::ZERO,
+        };
+        let others = self.peers.keys().filter_map(|id| self.presence.get(id).cloned());
+        let mut nodes: Vec<NodeInfo> = std::iter::once(this).chain(others).collect();
+        nodes.sort_by(|a, b| a.id.cmp(&b.id));
+        nodes
     }
 
     fn entry(&self, id: &ServerId, local: &Local) -> ServerEntry {
@@ -322,7 +348,7 @@ impl Owner {
             call_timeout: local.want.spec.call_timeout_ms.map(Duration::from_millis),
             source: local.want.source,
             placed: local.placed,
-            load: 0,
+            load: local.report.attached.as_ref().map_or(0, |attached| attached.load()),
         }
     }
 }

@@ -21,10 +21,10 @@ use uuid::Uuid;
 
 use crate::{
     Attached, Config, Handle,
-    attached::Gate,
     listing::{self, Complaints, ListLimits, ReadList},
     owner::Command,
     placement::{Claim, GivenBack},
+    queue::Gate,
 };
 
 /// What a supervisor says of its server.

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::{
-    attached::Gate,
+    queue::Gate,
     state::{Beat, NodeState, WireServer},
 };
 
@@ -51,6 +51,11 @@ fn kind(outcome: Poll<Result<Slot>>) -> Option<ErrorKind> {
     outcome.err().map(|error| error.kind)
 }
 
+fn anyone() -> &'static Arc<str> {
+    static ANYONE: std::sync::LazyLock<Arc<str>> = std::sync::LazyLock::new(|| "anyone".into());
+    &ANYONE
+}
+
 async fn is_waiting(slot: impl Future<Output = Result<Slot>>) -> bool {
     poll!(pin!(slot)).is_pending()
 }
@@ -59,34 +64,34 @@ async fn is_waiting(slot: impl Future<Output = Result<Slot>>) -> bool {
 async fn a_gate_holds_over_restarts_and_bounds_who_waits() {
     let gate = Arc::new(Gate::new(2, 1));
     let (before, after) = (attached(&gate), attached(&gate));
-    let (first, second) = (before.slot().await.unwrap(), after.slot().await.unwrap());
+    let (first, second) = (before.slot(anyone()).await.unwrap(), after.slot(anyone()).await.unwrap());
     assert_eq!((before.in_flight(), after.in_flight()), (2, 2));
-    let mut waiting = Box::pin(before.slot());
+    let mut waiting = Box::pin(before.slot(anyone()));
     assert!(poll!(&mut waiting).is_pending());
-    assert_eq!(kind(poll!(pin!(after.slot()))), Some(ErrorKind::Overloaded));
+    assert_eq!(kind(poll!(pin!(after.slot(anyone())))), Some(ErrorKind::Overloaded));
     drop(first);
-    // Whoever waited comes first.
-    assert_eq!(kind(poll!(pin!(after.slot()))), Some(ErrorKind::Overloaded));
+    // Whoever waited comes first, and waits no more: there is room behind it.
+    assert!(is_waiting(after.slot(anyone())).await);
     let third = waiting.await.unwrap();
     assert_eq!(before.in_flight(), 2);
     // One that gives up waiting makes room for another one.
-    assert!(is_waiting(before.slot()).await);
-    assert!(is_waiting(after.slot()).await);
+    assert!(is_waiting(before.slot(anyone())).await);
+    assert!(is_waiting(after.slot(anyone())).await);
     drop((second, third));
     assert_eq!(before.in_flight(), 0);
-    assert_eq!(kind(poll!(pin!(before.slot()))), None);
+    assert_eq!(kind(poll!(pin!(before.slot(anyone())))), None);
 }
 
 #[tokio::test]
 async fn a_closed_gate_sends_everybody_away() {
     let gate = Arc::new(Gate::new(1, 5));
     let server = attached(&gate);
-    let _held = server.slot().await.unwrap();
-    let mut waiting = Box::pin(server.slot());
+    let _held = server.slot(anyone()).await.unwrap();
+    let mut waiting = Box::pin(server.slot(anyone()));
     assert!(poll!(&mut waiting).is_pending());
     gate.close();
     assert_eq!(waiting.await.unwrap_err().kind, ErrorKind::Unavailable);
-    assert_eq!(kind(poll!(pin!(server.slot()))), Some(ErrorKind::Unavailable));
+    assert_eq!(kind(poll!(pin!(server.slot(anyone())))), Some(ErrorKind::Unavailable));
 }
 
 #[tokio::test]

@@ -3,19 +3,16 @@
 use std::{sync::Arc, time::Duration};
 
 use spanwire_model::{Health, Placement, Result, ServerId, ServerSpec, ServerState, Source, Target, Write};
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 use super::{Local, Owner};
 use crate::{
-    attached::Gate,
     desired::Want,
     placement::{Claim, Wishes},
+    queue::Gate,
     store::books,
     supervisor::{Lists, Report, Supervisor},
 };
-
-/// How often a server that is handed over is asked whether calls are still in flight.
-const LOOK: Duration = Duration::from_millis(20);
 
 impl Owner {
     /// Reads the registry, stops what is not wanted here any more, and starts what is. A placed server starts when its lease is taken.
@@ -98,16 +95,17 @@ impl Owner {
     /// Takes no more leases, sends no more calls to placed servers, and closes each when its calls have ended or the time is over.
     pub(super) fn hand_over(&mut self, within: Duration) {
         self.leaving.cancel();
-        let until = Instant::now() + within;
         for local in self.locals.values_mut().filter(|local| local.placed.is_some()) {
             local.gate.close();
             local.report.health.state = ServerState::Stopped;
             local.report.health.detail = Some("is handed over to another node".into());
-            let (attached, cancel) = (local.report.attached.take(), local.cancel.clone());
+            local.report.attached = None;
+            let (gate, cancel) = (local.gate.clone(), local.cancel.clone());
             self.handle.tasks().spawn(async move {
-                let is_busy = || attached.as_ref().is_some_and(|attached| attached.in_flight() > 0);
-                while is_busy() && Instant::now() < until && !cancel.is_cancelled() {
-                    sleep(LOOK).await;
+                tokio::select! {
+                    () = cancel.cancelled() => {}
+                    () = sleep(within) => {}
+                    () = gate.idle() => {}
                 }
                 cancel.cancel();
             });
