@@ -9,8 +9,12 @@
 mod applier;
 mod cells;
 mod error;
+mod kept;
+mod local;
+mod observe;
 mod operations;
 mod position;
+mod prepare;
 mod shard;
 mod snapshot;
 mod step;
@@ -18,7 +22,10 @@ mod store;
 mod view;
 mod wire;
 
+pub use local::LocalLedger;
 pub use store::{Durability, SledStore};
 
+#[cfg(test)]
+mod contract;
 #[cfg(test)]
 mod testing;

@@ -117,6 +117,13 @@ names! {
     /// Bytes of the result.
     SPANWIRE_RESULT_BYTES = "spanwire.result_bytes";
 
+    /// The shard of the ledger, such as `context.2`.
+    SPANWIRE_SHARD = "spanwire.shard";
+    /// The entry's number in its shard.
+    SPANWIRE_SEQUENCE = "spanwire.sequence";
+    /// What became of a command: `applied`, the reason of a refusal, or the name of the broker's error kind.
+    SPANWIRE_OUTCOME = "spanwire.outcome";
+
     // --- Metrics, as they are scraped. Semantic-convention names in Prometheus form first (MCP, "Metrics").
     /// How long calls took, as their callers saw it. Histogram.
     METRIC_SERVER_OPERATION_DURATION = "mcp_server_operation_duration_seconds";
@@ -146,6 +153,10 @@ names! {
     METRIC_CALLS_CANCELLED = "spanwire_calls_cancelled_total";
     /// Views of a shard that did not agree with their log and were made anew. Counter.
     METRIC_LEDGER_REBUILDS = "spanwire_ledger_rebuilds_total";
+    /// Commands that were appended here, by what became of them. Counter.
+    METRIC_LEDGER_APPENDS = "spanwire_ledger_appends_total";
+    /// From the append of a command to its outcome. Histogram.
+    METRIC_LEDGER_APPEND_DURATION = "spanwire_ledger_append_seconds";
     /// Last entry of a shard that is applied on this node. Gauge.
     METRIC_LEDGER_APPLIED = "spanwire_ledger_applied_entries";
     /// Entries of a shard that are not applied on this node yet. Gauge.
@@ -178,6 +189,8 @@ names! {
     LABEL_STATE = "state";
     /// A shard of the ledger, such as `context.0`.
     LABEL_SHARD = "shard";
+    /// Of [`SPANWIRE_OUTCOME`].
+    LABEL_OUTCOME = "outcome";
     /// Why a call was refused.
     LABEL_REASON = "reason";
     /// What became of a span.
@@ -202,6 +215,9 @@ pub fn call_span(method: &str, target: Option<&str>) -> Cow<'static, str> {
         None => method.to_owned().into(),
     }
 }
+
+/// Span name of a command on its way into the ledger.
+pub const SPAN_LEDGER_APPEND: &str = "ledger append";
 
 /// Span name on the backbone: `{messaging.operation.name} {messaging.destination.template}` (Messaging).
 pub fn bus_span(operation: &str, template: &str) -> Cow<'static, str> {
