@@ -12,6 +12,7 @@ mod error;
 mod kept;
 mod local;
 mod observe;
+mod leases;
 mod operations;
 mod position;
 mod prepare;
@@ -23,6 +24,7 @@ mod view;
 mod wire;
 
 pub use local::LocalLedger;
+pub use leases::{JetStreamLeases, JetStreamLeasesConfig, MAX_LEASE_NAME, MIN_LEASE_TTL, MemoryLeases};
 pub use store::{Durability, SledStore};
 
 #[cfg(test)]
