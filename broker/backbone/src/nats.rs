@@ -19,7 +19,6 @@ mod frame;
 mod handle;
 mod header;
 mod inner;
-mod link;
 mod outbox;
 mod parts;
 mod request;
@@ -39,9 +38,10 @@ use spanwire_model::{
     Address, Backbone, BusHandler, BusMessage, BusReply, BusRequest, Error, ErrorKind, Result, ServeGuard, ServeOn,
     Topic,
 };
+use spanwire_nats::Connection;
 use tokio::time::timeout;
 
-pub use config::{Config, Credentials, Tls};
+pub use config::Config;
 use inner::Inner;
 
 /// How long running calls may take to end when the node closes.
@@ -56,23 +56,23 @@ impl Nats {
     /// Connects. From then on the client connects again by itself, for ever.
     ///
     /// # Errors
-    /// `Unavailable` when there is no connection within [`Config::connect_timeout`], or at once when the server refuses the
-    /// credentials; `InvalidParams` when the configuration makes no sense. With [`Config::connect_in_background`] only the
+    /// `Unavailable` when there is no connection within [`spanwire_nats::Config::connect_timeout`], or at once when the server refuses the
+    /// credentials; `InvalidParams` when the configuration makes no sense. With [`spanwire_nats::Config::connect_in_background`] only the
     /// latter.
     pub async fn connect(config: Config) -> Result<Self> {
-        check(&config)?;
-        let background = config.connect_in_background;
-        let (client, mut link) = link::connect(&config).await?;
+        config.check()?;
+        let background = config.connection.connect_in_background;
+        let Connection { client, mut link, .. } = spanwire_nats::connect(&config.connection).await?;
         if !background {
             // The event comes a moment after the connection; later ones are told to subscribers as gaps.
             let connected = link.wait_for(|link| link.connects > 0);
-            let _ = timeout(config.connect_timeout, connected).await;
+            let _ = timeout(config.connection.connect_timeout, connected).await;
         }
         let inner = Arc::new(Inner::new(config, client, link));
         let nats = Self { inner };
         router::start(&nats.inner).await?;
         if !background && !nats.inner.settle().await {
-            let text = format!("nats at {} does not return messages", nats.inner.config.addresses());
+            let text = format!("nats at {} does not return messages", nats.inner.config.connection.addresses());
             return Err(Error::new(ErrorKind::Unavailable, text));
         }
         Ok(nats)
@@ -115,7 +115,7 @@ impl Backbone for Nats {
     }
 
     fn describe(&self) -> String {
-        self.inner.config.addresses()
+        self.inner.config.connection.addresses()
     }
 
     fn in_flight(&self) -> BTreeMap<&'static str, u64> {
@@ -137,17 +137,4 @@ impl Backbone for Nats {
             tracing::debug!("nats connection closed without a flush");
         }
     }
-}
-
-fn check(config: &Config) -> Result<()> {
-    let plain =
-        |token: &str| !token.is_empty() && token.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
-    let wrong = if !config.prefix.split('.').all(plain) {
-        "the prefix is not tokens of A-Za-z0-9_- separated by dots"
-    } else if config.keep_alive.is_zero() || config.lost_after <= config.keep_alive {
-        "lost_after is not longer than keep_alive"
-    } else {
-        return Ok(());
-    };
-    Err(Error::new(ErrorKind::InvalidParams, format!("nats configuration: {wrong}")))
 }

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use spanwire_model::{Error, ErrorKind, Result, ServerFacts, ServerId, Upstream};
+use spanwire_model::{Error, ErrorKind, Fence, Result, ServerFacts, ServerId, Upstream};
 
 use crate::queue::{Gate, Refused, Slot};
 
@@ -18,16 +18,36 @@ pub struct Attached {
     pub transport: Arc<str>,
     /// Longest that one call may take.
     pub call_timeout: Option<Duration>,
+    /// The lease by which it runs here, where it needs one.
+    pub(crate) fence: Option<Fence>,
     pub(crate) gate: Arc<Gate>,
 }
 
 impl Attached {
+    /// Whether a call may be sent to it at this moment. Asked before each one, also those that need no slot: the process may have been
+    /// paused for so long that another node has the server now.
+    ///
+    /// # Errors
+    /// `Unavailable` when this node no longer has the server's lease: nothing was executed.
+    pub fn may_run(&self) -> Result<()> {
+        match &self.fence {
+            Some(fence) if !fence.is_valid() => {
+                let text = format!("server \"{}\" runs on another node by now, or soon will", self.id);
+                Err(Error::new(ErrorKind::Unavailable, text))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
     /// Waits for the right to have one more call in flight, in the line of this principal. The caller bounds the time.
     ///
     /// # Errors
-    /// `Overloaded` when too many calls wait already, of everybody or of this principal; `Unavailable` when the server was removed.
+    /// `Overloaded` when too many calls wait already, of everybody or of this principal; `Unavailable` when the server was removed,
+    /// or its lease lost.
     pub async fn slot(&self, principal: &Arc<str>) -> Result<Slot> {
-        self.gate.slot(principal).await.map_err(|refused| self.refusal(refused, principal))
+        let slot = self.gate.slot(principal).await.map_err(|refused| self.refusal(refused, principal))?;
+        self.may_run()?;
+        Ok(slot)
     }
 
     fn refusal(&self, refused: Refused, principal: &str) -> Error {

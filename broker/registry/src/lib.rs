@@ -6,6 +6,7 @@
 mod attached;
 mod handle;
 mod listing;
+mod machine;
 mod owner;
 mod peers;
 mod presence;
@@ -19,6 +20,7 @@ use std::{sync::Arc, time::Duration};
 pub use attached::Attached;
 pub use handle::Handle;
 pub use listing::ListLimits;
+pub use machine::{MAX_AGENTS, MAX_RECORD_BYTES, MAX_REPLICAS, MAX_SERVERS, Machine};
 pub use peers::INVENTORY_METHOD;
 pub use queue::Slot;
 use spanwire_model::{Backbone, Connector, Inventory, NodeId, Result, ServerSpec, Store};

@@ -144,6 +144,7 @@ impl Supervisor {
             facts: facts.clone(),
             transport: self.transport.clone(),
             call_timeout: self.spec.call_timeout_ms.map(Duration::from_millis),
+            fence: None,
             gate: self.gate.clone(),
         });
         let mut changed: Vec<ListKind> = ListKind::ALL.to_vec();

@@ -7,9 +7,11 @@ use std::{future::Future, pin::pin, task::Poll};
 use futures::poll;
 use spanwire_mcp::Json;
 use spanwire_model::{
-    Error, ErrorKind, Health, Listing, ListingEntry, Reply, ServerEntry, ServerFacts, ServerState, Upstream,
+    Error, ErrorKind, Health, Lease, Listing, ListingEntry, Reply, ServerEntry, ServerFacts, ServerState, Upstream,
     UpstreamCall,
 };
+
+use tokio::time::Instant;
 
 use super::*;
 use crate::{
@@ -39,6 +41,7 @@ fn attached(gate: &Arc<Gate>) -> Attached {
         }),
         transport: "stdio".into(),
         call_timeout: None,
+        fence: None,
         gate: gate.clone(),
     }
 }
@@ -89,6 +92,23 @@ async fn a_closed_gate_sends_everybody_away() {
     gate.close();
     assert_eq!(waiting.await.unwrap_err().kind, ErrorKind::Unavailable);
     assert_eq!(kind(poll!(pin!(server.slot(anyone())))), Some(ErrorKind::Unavailable));
+}
+
+#[tokio::test]
+async fn nothing_is_sent_to_a_server_whose_lease_is_over() {
+    let gate = Arc::new(Gate::new(1, 5));
+    let (lease, keeper) = Lease::new("place.fs.0", 7, Instant::now() + Duration::from_secs(3600));
+    let server = Attached { fence: Some(lease.fence()), ..attached(&gate) };
+    assert!(server.may_run().is_ok());
+    let held = server.slot(anyone()).await.unwrap();
+    let mut waiting = Box::pin(server.slot(anyone()));
+    assert!(poll!(&mut waiting).is_pending());
+    // Whoever waited while the lease ran out is refused like the others: nothing was executed.
+    keeper.valid_until.send_replace(Instant::now());
+    drop(held);
+    assert_eq!(waiting.await.unwrap_err().kind, ErrorKind::Unavailable);
+    assert_eq!(server.may_run().unwrap_err().kind, ErrorKind::Unavailable);
+    assert_eq!(server.in_flight(), 0);
 }
 
 fn server(id: &str, bytes: usize) -> ServerEntry {

@@ -14,6 +14,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::config::Config;
 
 mod build;
+mod connection;
 mod connectors;
 mod control;
 mod files;
@@ -57,7 +58,7 @@ pub(crate) async fn start(config: Config) -> anyhow::Result<RunningNode> {
     let backbone = build::backbone(&config, &node).await?;
     let parts = spanwire_registry::Parts {
         connector: Arc::new(connectors::Connectors::new(build::message_limit(&config), build::input_timeout(&config))?),
-        store,
+        store: Arc::new(store),
         backbone: backbone.clone(),
         resolve: Arc::new(build::resolve),
     };

@@ -3,6 +3,7 @@
 mod exposition;
 mod process;
 mod series;
+mod shards;
 
 use std::time::{Duration, SystemTime};
 
@@ -11,9 +12,9 @@ use prometheus_client::{
     registry::Registry,
 };
 use spanwire_mcp::{Method, Revision};
-use spanwire_model::{ServerState, TraceContext};
+use spanwire_model::{ServerState, ShardStatus, TraceContext};
 
-use self::series::Series;
+use self::{series::Series, shards::Shards};
 use crate::names;
 
 /// Every metric of one node. Recording is a lookup among known label values and an atomic or a short lock; a new
@@ -37,6 +38,8 @@ pub struct Metrics {
     held: Gauge,
     sick: Series<Counter, 1>,
     cancelled: Counter,
+    ledger_rebuilds: Counter,
+    shards: Shards,
     spans: [Counter; SpanResult::ALL.len()],
     queue: Gauge,
     last_export: Gauge,
@@ -124,6 +127,8 @@ impl Metrics {
             held: Gauge::default(),
             sick: Series::new([names::LABEL_SERVER], max_series, Counter::default),
             cancelled: Counter::default(),
+            ledger_rebuilds: Counter::default(),
+            shards: Shards::new(max_series),
             spans,
             queue: Gauge::default(),
             last_export: Gauge::default(),
@@ -190,6 +195,11 @@ impl Metrics {
         self.nodes.set(i64::try_from(nodes).unwrap_or(i64::MAX));
     }
 
+    /// How the shards of the ledger are on this node.
+    pub fn set_shards(&self, shards: &[ShardStatus]) {
+        self.shards.set(shards);
+    }
+
     /// A server was started again.
     pub fn server_restarted(&self, server: &str) {
         self.restarts.with([server], |counter| counter.inc());
@@ -218,6 +228,11 @@ impl Metrics {
     /// The caller went away.
     pub fn call_cancelled(&self) {
         self.cancelled.inc();
+    }
+
+    /// The view of a shard did not agree with its log, and is made anew.
+    pub fn ledger_rebuilt(&self) {
+        self.ledger_rebuilds.inc();
     }
 
     /// How many spans ended like this so far.

@@ -1,29 +1,14 @@
-//! How a node connects to NATS.
+//! How a node uses its connection to NATS.
 
-use std::{fmt, path::PathBuf, time::Duration};
+use std::{fmt, time::Duration};
 
-use spanwire_model::{NodeId, Tenant};
+use spanwire_model::{Error, ErrorKind, NodeId, Result, Tenant};
 
-/// How to connect, and the limits of what goes over the connection. [`Config::new`] has the defaults.
+/// The connection, and the limits of what goes over it. [`Config::new`] has the defaults.
 #[derive(Clone)]
 pub struct Config {
-    /// Addresses of servers of one cluster: `nats://host:port` or `tls://host:port`. A user and password in one of them
-    /// are used for all.
-    pub urls: Vec<String>,
-    /// The tenant: nodes of others are not seen.
-    pub tenant: Tenant,
-    /// This node. No two nodes of a tenant may have the same name.
-    pub node: NodeId,
-    /// The first tokens of every subject; at least one, of `A-Za-z0-9_-`, separated by dots.
-    pub prefix: String,
-    /// How to prove who this node is.
-    pub credentials: Credentials,
-    /// TLS beyond what `tls://` asks for.
-    pub tls: Tls,
-    /// How long [`Nats::connect`](super::Nats::connect) tries before it gives up.
-    pub connect_timeout: Duration,
-    /// Return before there is a connection, and keep trying.
-    pub connect_in_background: bool,
+    /// How to connect, and as whom.
+    pub connection: spanwire_nats::Config,
     /// How long a handler may be silent before the node that runs it says that it is alive.
     pub keep_alive: Duration,
     /// Silence after which a reply is lost; more than one keep-alive.
@@ -38,48 +23,16 @@ pub struct Config {
     pub max_handling: usize,
 }
 
-/// How a node proves who it is. `Debug` tells the form only.
-#[derive(Clone, Default)]
-pub enum Credentials {
-    /// Nothing is asked for, or the address has it.
-    #[default]
-    None,
-    /// A user and a password.
-    Password {
-        /// The user.
-        user: String,
-        /// The password.
-        password: String,
-    },
-    /// A token.
-    Token(String),
-    /// A credentials file with a JWT and an nkey seed.
-    File(PathBuf),
-}
-
-/// TLS of the connection.
-#[derive(Debug, Clone, Default)]
-pub struct Tls {
-    /// Refuse a connection without TLS.
-    pub required: bool,
-    /// PEM file of certificate authorities to trust besides the system's.
-    pub ca_file: Option<PathBuf>,
-    /// PEM files of the certificate and of the key of this node.
-    pub client_files: Option<(PathBuf, PathBuf)>,
-}
-
 impl Config {
     /// The defaults for a node of a tenant.
     pub fn new(urls: impl IntoIterator<Item = impl Into<String>>, tenant: Tenant, node: NodeId) -> Self {
+        Self::over(spanwire_nats::Config::new(urls, tenant, node))
+    }
+
+    /// The defaults over a connection.
+    pub fn over(connection: spanwire_nats::Config) -> Self {
         Self {
-            urls: urls.into_iter().map(Into::into).collect(),
-            tenant,
-            node,
-            prefix: "sw.v1".into(),
-            credentials: Credentials::None,
-            tls: Tls::default(),
-            connect_timeout: Duration::from_secs(10),
-            connect_in_background: false,
+            connection,
             keep_alive: Duration::from_secs(2),
             lost_after: Duration::from_secs(6),
             window_frames: crate::WINDOW_FRAMES,
@@ -89,67 +42,27 @@ impl Config {
         }
     }
 
-    /// The addresses without what could be secret in them.
-    pub(super) fn addresses(&self) -> String {
-        let addresses: Vec<String> = self.urls.iter().map(|url| without_secrets(url)).collect();
-        addresses.join(", ")
+    /// This node.
+    pub(super) fn node(&self) -> &NodeId {
+        &self.connection.node
+    }
+
+    /// Says what makes no sense.
+    pub(super) fn check(&self) -> Result<()> {
+        if self.keep_alive.is_zero() || self.lost_after <= self.keep_alive {
+            let text = "nats configuration: lost_after is not longer than keep_alive";
+            return Err(Error::new(ErrorKind::InvalidParams, text));
+        }
+        Ok(())
     }
 }
 
 impl fmt::Debug for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Config")
-            .field("urls", &self.addresses())
-            .field("tenant", &self.tenant)
-            .field("node", &self.node)
-            .field("prefix", &self.prefix)
-            .field("credentials", &self.credentials)
-            .field("tls", &self.tls)
+            .field("connection", &self.connection)
             .field("keep_alive", &self.keep_alive)
             .field("lost_after", &self.lost_after)
             .finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::None => "None",
-            Self::Password { .. } => "Password",
-            Self::Token(_) => "Token",
-            Self::File(_) => "File",
-        })
-    }
-}
-
-/// Scheme, host and port of an address, whatever else is in it.
-fn without_secrets(url: &str) -> String {
-    let (scheme, rest) = url.split_once("://").unwrap_or(("nats", url));
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    // A password may contain an @ that was not escaped: the host is after the last one in the whole rest.
-    let host = if rest.contains('@') { rest.rsplit('@').next().unwrap_or_default() } else { authority };
-    format!("{scheme}://{}", host.split(['/', '?', '#']).next().unwrap_or_default())
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-
-    use super::*;
-
-    #[test]
-    fn addresses_have_no_secrets() {
-        for (url, shown) in [
-            ("nats://127.0.0.1:4222", "nats://127.0.0.1:4222"),
-            ("localhost", "nats://localhost"),
-            ("tls://anna:s3cret@host:4222/x", "tls://host:4222"),
-            ("nats://token@[::1]:4222", "nats://[::1]:4222"),
-            ("nats://anna:s3/cr@et@host", "nats://host"),
-        ] {
-            assert_eq!(without_secrets(url), shown, "{url}");
-        }
-        let mut config = Config::new(["nats://u:s3cret@h"], Tenant::default(), "a".parse().unwrap());
-        config.credentials = Credentials::Token("s3cret".into());
-        assert!(!format!("{config:?}").contains("s3cret"));
     }
 }

@@ -17,7 +17,7 @@ use super::{
 pub(super) async fn publish(inner: &Inner, topic: &Topic, payload: Bytes) -> Result<()> {
     inner.open()?;
     let mut headers = header::new();
-    header::put(&mut headers, header::NODE, inner.config.node.as_str());
+    header::put(&mut headers, header::NODE, inner.config.node().as_str());
     put_long(&mut headers, header::TOPIC_KIND, &topic.kind);
     put_long(&mut headers, header::TOPIC_ID, &topic.id);
     put_long(&mut headers, header::TOPIC_WHAT, &topic.what);

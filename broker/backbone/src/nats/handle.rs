@@ -65,12 +65,12 @@ pub(super) async fn run(inner: Arc<Inner>, handler: Arc<dyn BusHandler>, job: Jo
     let Job { request, key, control, announced, parts, mut outbox, handling } = job;
     let listed = inner.running.listed(&key);
     let deadline = budget::deadline(request.budget);
-    let whom = failure::here(request.server.as_ref(), &inner.config.node);
+    let whom = failure::here(request.server.as_ref(), inner.config.node());
     let work = Work { inner: &inner, control: &control, outbox: &mut outbox, whom: &whom, received };
     let work = AssertUnwindSafe(work.run(handler, request, announced, parts)).catch_unwind();
     let ended = tokio::select! {
         biased;
-        () = inner.closed.cancelled() => Ended::Failed(failure::closing(&inner.config.node)),
+        () = inner.closed.cancelled() => Ended::Failed(failure::closing(inner.config.node())),
         () = control.cancelled.cancelled() => Ended::Unheard,
         () = sleep_until(deadline) => Ended::Failed(failure::deadline(&whom)),
         ended = Box::pin(work) => ended.unwrap_or_else(|_| Ended::Failed(failure::panicked(&whom))),

@@ -12,6 +12,7 @@ use std::{
 use async_nats::{Client, HeaderMap, Subject, client::PublishErrorKind, connection::State};
 use bytes::Bytes;
 use spanwire_model::{Error, ErrorKind, Result};
+use spanwire_nats::Link;
 use tokio::{
     sync::{Semaphore, oneshot, watch},
     time::timeout,
@@ -19,7 +20,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
 
-use super::{Config, link::Link, running::RunningCalls, slot::Slot, subject::Subjects, window::Amount};
+use super::{Config, running::RunningCalls, slot::Slot, subject::Subjects, window::Amount};
 use crate::gauge::InFlight;
 
 /// Room that headers may need, of the server's `max_payload`.
@@ -74,10 +75,11 @@ pub(super) enum Unsent {
 
 impl Inner {
     pub(super) fn new(config: Config, client: Client, link: watch::Receiver<Link>) -> Self {
+        let named = &config.connection;
         let mut connection = Uuid::new_v4().simple().to_string();
         connection.truncate(12);
         Self {
-            subjects: Subjects::new(&config.prefix, &config.tenant, config.node.clone(), connection.clone()),
+            subjects: Subjects::new(&named.prefix, &named.tenant, named.node.clone(), connection.clone()),
             config,
             client,
             link,
@@ -101,7 +103,7 @@ impl Inner {
 
     pub(super) fn open(&self) -> Result<()> {
         if self.closed.is_cancelled() {
-            let text = format!("node \"{}\" is shutting down", self.config.node);
+            let text = format!("node \"{}\" is shutting down", self.config.node());
             return Err(Error::new(ErrorKind::Unavailable, text));
         }
         Ok(())

@@ -38,7 +38,7 @@ impl Outbox {
     pub(super) async fn send(&mut self, kind: Kind, payload: Bytes, whole: Option<Whole>) -> Result<(), Unsent> {
         let seq = self.seq + 1;
         let named = seq == 1 || matches!(kind, Kind::Failed(_));
-        let node = named.then(|| self.inner.config.node.clone());
+        let node = named.then(|| self.inner.config.node().clone());
         // Nobody is left to stop when the last frame finds no inbox.
         let back = (!matches!(kind, Kind::End { .. } | Kind::Failed(_))).then(|| self.back.clone());
         self.publish(&Head { kind, seq, node, whole }, back, payload).await?;
@@ -48,7 +48,7 @@ impl Outbox {
 
     /// Says that this node is at it.
     pub(super) async fn alive(&mut self, got: u32, starved: bool) -> Result<(), Unsent> {
-        let node = Some(self.inner.config.node.clone());
+        let node = Some(self.inner.config.node().clone());
         let head = Head { kind: Kind::Alive { got, starved }, seq: self.seq, node, whole: None };
         self.publish(&head, Some(self.back.clone()), Bytes::new()).await
     }

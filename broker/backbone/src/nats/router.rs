@@ -10,7 +10,6 @@ use super::{
     frame::Head,
     header,
     inner::{EXECUTOR, Inner, PROBE},
-    link,
     subject::last_token,
     window::Amount,
 };
@@ -97,7 +96,7 @@ async fn watch_link(inner: Arc<Inner>) {
     while let Some(Ok(())) = closed.run_until_cancelled(link.changed()).await {
         let now = *link.borrow_and_update();
         if now.connects > seen.connects {
-            link::check_version(&inner.client);
+            spanwire_nats::check_version(&inner.client);
             tracing::info!(connects = now.connects, "connected to nats");
             // A gap that is told before the subscriptions are there again would hide what comes between.
             if !matches!(closed.run_until_cancelled(inner.settle()).await, Some(true)) && inner.is_connected() {

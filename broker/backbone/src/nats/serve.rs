@@ -42,7 +42,7 @@ pub(super) async fn serve(inner: &Arc<Inner>, on: ServeOn, handler: Arc<dyn BusH
         }
         ServeOn::Node => {
             if inner.node_served.swap(true, Ordering::AcqRel) {
-                let text = format!("node \"{}\" is served already", inner.config.node);
+                let text = format!("node \"{}\" is served already", inner.config.node());
                 return Err(Error::new(ErrorKind::Internal, text));
             }
             let guard = stop_on_drop(stop.clone(), Some(inner.clone()));
@@ -120,7 +120,7 @@ fn arrived(inner: &Arc<Inner>, message: Message, handler: &Arc<dyn BusHandler>) 
         }
     };
     if inner.in_flight.handling.count() >= inner.config.max_handling as u64 {
-        let text = format!("node \"{}\" handles as many requests as it may", inner.config.node);
+        let text = format!("node \"{}\" handles as many requests as it may", inner.config.node());
         refuse(inner, outbox, Error::new(ErrorKind::Overloaded, text));
         return;
     }

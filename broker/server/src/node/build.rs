@@ -3,17 +3,15 @@
 use std::{io::IsTerminal, net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context;
-use spanwire_backbone::{
-    memory::Hub,
-    nats::{self, Nats},
-};
+use spanwire_backbone::{memory::Hub, nats};
 use spanwire_http::server::SessionPlaces;
 use spanwire_model::{Backbone, Error, ErrorKind, NodeId, Result, ServerId, ServerSpec, Target};
 use spanwire_policy::{Policy, PrincipalConfig, TokenDigest};
 use spanwire_telemetry::{OtlpConfig, Telemetry};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Config, LogFormat, OtlpProtocol, Prefix, Secret, StaleEntries, from_environment, interpolate};
+use super::connection;
+use crate::config::{Config, LogFormat, OtlpProtocol, Prefix, StaleEntries, from_environment, interpolate};
 
 /// Version of this software.
 pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -57,26 +55,11 @@ pub(super) async fn backbone(config: &Config, node: &NodeId) -> anyhow::Result<A
             Hub::new(spanwire_backbone::memory::Config::default()).node(node.clone(), tenant);
         return Ok(memory);
     };
-    let expose = |secret: &Secret| secret.expose().to_owned();
-    let credentials = match (&section.credentials_file, &section.user, &section.token) {
-        (Some(file), _, _) => nats::Credentials::File(file.clone()),
-        (None, Some(user), _) => nats::Credentials::Password {
-            user: user.clone(),
-            password: section.password.as_ref().map(expose).unwrap_or_default(),
-        },
-        (None, None, Some(token)) => nats::Credentials::Token(expose(token)),
-        (None, None, None) => nats::Credentials::None,
-    };
-    let urls = section.url.split(',').map(str::trim);
     let settings = nats::Config {
-        prefix: section.prefix.clone(),
-        credentials,
-        tls: nats::Tls { ca_file: section.tls_ca.clone(), ..nats::Tls::default() },
-        connect_in_background: true,
         max_message_bytes: message_limit(config),
-        ..nats::Config::new(urls, tenant, node.clone())
+        ..nats::Config::over(connection::settings(section, tenant, node))
     };
-    let connected = Nats::connect(settings).await.context("cannot use the NATS backbone")?;
+    let connected = nats::Nats::connect(settings).await.context("cannot use the NATS backbone")?;
     Ok(Arc::new(connected))
 }
 

@@ -3,8 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use futures::{StreamExt, stream};
-use spanwire_backbone::nats::{Config, Credentials, Nats};
+use spanwire_backbone::nats::Nats;
 use spanwire_model::{Address, Backbone, BusMessage, ErrorKind, Frame, ServeOn};
+use spanwire_nats::Credentials;
 use spanwire_tests::nats::{NatsServer, Proxy};
 use tokio::time::{Instant, sleep};
 
@@ -197,7 +198,8 @@ async fn a_reconnection_is_a_gap() {
 async fn a_node_starts_without_a_server() {
     let mut server = NatsServer::start().await.unwrap();
     server.kill();
-    let background = Config { connect_in_background: true, ..config(&server.url(), "a", "t") };
+    let mut background = config(&server.url(), "a", "t");
+    background.connection.connect_in_background = true;
     let a: Arc<dyn Backbone> = Arc::new(Nats::connect(background).await.unwrap());
     assert!(!a.is_connected());
     let _guard = a.serve(on_fs(), echo()).await.unwrap();
@@ -214,15 +216,19 @@ async fn a_node_starts_without_a_server() {
 async fn a_connection_that_cannot_be_made_is_a_clear_error() {
     let mut server = NatsServer::start_with(&["--user", "anna", "--pass", "s3cret-r"]).await.unwrap();
     let password = |password: &str| Credentials::Password { user: "anna".into(), password: password.into() };
-    let wrong = Config { credentials: password("s3cret-w"), ..config(&server.url(), "a", "t") };
+    let with = |password: Credentials| {
+        let mut config = config(&server.url(), "a", "t");
+        config.connection.credentials = password;
+        config
+    };
+    let wrong = with(password("s3cret-w"));
     let started = Instant::now();
     let error = Nats::connect(wrong).await.unwrap_err();
     assert!(started.elapsed() < Duration::from_secs(8), "it does not try again what was refused");
     assert!(error.public.contains("authorization"), "{error}");
     assert!(!format!("{error:?}").contains("s3cret"), "{error:?}");
 
-    let right = Config { credentials: password("s3cret-r"), ..config(&server.url(), "a", "t") };
-    let a = Nats::connect(right).await.unwrap();
+    let a = Nats::connect(with(password("s3cret-r"))).await.unwrap();
     let in_address = server.url().replace("nats://", "nats://anna:s3cret%2Dr@");
     let b = Nats::connect(config(&in_address, "b", "t")).await.unwrap();
     for text in [b.describe(), format!("{b:?}"), format!("{a:?}")] {
@@ -230,7 +236,8 @@ async fn a_connection_that_cannot_be_made_is_a_clear_error() {
     }
 
     server.kill();
-    let short = Config { connect_timeout: Duration::from_millis(300), ..config(&server.url(), "a", "t") };
+    let mut short = config(&server.url(), "a", "t");
+    short.connection.connect_timeout = Duration::from_millis(300);
     let error = within(Nats::connect(short)).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Unavailable, "{error:?}");
     assert!(error.public.contains("127.0.0.1"), "{error}");
