@@ -1,6 +1,6 @@
 //! Whether a node can be sent traffic.
 
-use spanwire_model::{Inventory, ServerState};
+use spanwire_model::{Inventory, NodeState, ServerState};
 
 use crate::Status;
 
@@ -10,6 +10,10 @@ pub fn missing(status: &Status, inventory: &Inventory) -> Vec<String> {
     let mut missing = Vec::new();
     if !status.backbone_connected {
         missing.push(format!("backbone \"{}\" is not connected", status.backbone));
+    }
+    let this = inventory.nodes.iter().find(|node| node.id == status.node);
+    if this.is_some_and(|node| node.state == NodeState::Draining) {
+        missing.push(format!("node \"{}\" is draining", status.node));
     }
     for server in inventory.servers.iter().filter(|server| server.local) {
         match server.health.state {

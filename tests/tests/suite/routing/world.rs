@@ -279,9 +279,9 @@ pub(super) struct CountingBus {
 #[async_trait]
 impl Backbone for CountingBus {
     fn request(&self, to: Address, request: BusRequest) -> BusReply {
-        match to {
-            Address::Server(_) => drop(self.requests.fetch_add(1, Ordering::SeqCst)),
-            Address::Node(_) => self.questions.send_modify(|count| *count += 1),
+        match request.server {
+            Some(_) => drop(self.requests.fetch_add(1, Ordering::SeqCst)),
+            None => self.questions.send_modify(|count| *count += 1),
         }
         self.inner.request(to, request)
     }
