@@ -3,6 +3,10 @@
 
 pub mod bus;
 pub mod check;
+pub mod door;
 mod folder;
 pub mod journal;
+pub mod load;
 pub mod random;
+mod watcher;
+pub mod world;

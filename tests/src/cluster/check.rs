@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+pub mod agreed;
 pub mod counted;
 pub mod linear;
 pub mod reads;
