@@ -1,1 +1,24 @@
 //! The durable ordered log and its views.
+//!
+//! One log per shard; every node applies the same entries in the same order to its own view, which is in sled (`shard.rs`, `step.rs`), and
+//! keeps a running hash of what came of it (`position.rs`). Where the log is, is all that differs: on a node alone it is in the same sled
+//! database; in a cluster it is on JetStream, and the view here can be made anew from a snapshot (`snapshot.rs`) and what follows it.
+
+#![allow(dead_code, reason = "the ledgers follow")]
+
+mod applier;
+mod cells;
+mod error;
+mod operations;
+mod position;
+mod shard;
+mod snapshot;
+mod step;
+mod store;
+mod view;
+mod wire;
+
+pub use store::{Durability, SledStore};
+
+#[cfg(test)]
+mod testing;

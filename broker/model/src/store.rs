@@ -63,4 +63,16 @@ pub trait Store: Send + Sync + 'static {
 impl dyn Store {
     /// Largest value in bytes; larger ones belong into files of their own (broker/decisions/0002).
     pub const MAX_VALUE: usize = 64 * 1024;
+
+    /// Checks the sizes, as every store does before it applies.
+    ///
+    /// # Errors
+    /// For the first value above the limit.
+    pub fn check(writes: &[Write]) -> Result<(), StoreError> {
+        let limit = Self::MAX_VALUE;
+        writes.iter().try_for_each(|write| match write {
+            Write::Put { value, .. } if value.len() > limit => Err(StoreError::TooLarge { bytes: value.len(), limit }),
+            Write::Put { .. } | Write::Delete { .. } => Ok(()),
+        })
+    }
 }

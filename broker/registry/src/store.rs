@@ -1,13 +1,9 @@
-//! The durable state of a node, behind [`spanwire_model::Store`].
-//!
-//! The store lives here because the registry is the first room with durable state; it moves to the ledger's room when that opens. Nothing
-//! else in the tree names sled (broker/decisions/0002).
+//! What the registry keeps in the store of its node, and a store that forgets.
 
 pub(crate) mod books;
 mod memory;
-mod sled;
 
-pub use self::{memory::MemoryStore, sled::SledStore};
+pub use self::memory::MemoryStore;
 
 #[cfg(test)]
 mod tests;

@@ -58,7 +58,7 @@ pub(crate) async fn start(config: Config) -> anyhow::Result<RunningNode> {
     let backbone = build::backbone(&config, &node).await?;
     let parts = spanwire_registry::Parts {
         connector: Arc::new(connectors::Connectors::new(build::message_limit(&config), build::input_timeout(&config))?),
-        store,
+        store: Arc::new(store),
         backbone: backbone.clone(),
         resolve: Arc::new(build::resolve),
     };

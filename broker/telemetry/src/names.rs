@@ -104,6 +104,14 @@ names! {
     SPANWIRE_EXECUTE_MS = "spanwire.execute_ms";
     /// Milliseconds of the budget that were left when the work began.
     SPANWIRE_BUDGET_MS = "spanwire.budget_ms";
+    /// The shard of the ledger: its book, a dot, its number.
+    SPANWIRE_LEDGER_SHARD = "spanwire.ledger.shard";
+    /// The number of an entry in its log.
+    SPANWIRE_LEDGER_SEQUENCE = "spanwire.ledger.sequence";
+    /// How often a command was given to the log.
+    SPANWIRE_LEDGER_ATTEMPTS = "spanwire.ledger.attempts";
+    /// True when the command had been in the log before it was appended.
+    SPANWIRE_LEDGER_REDELIVERY = "spanwire.ledger.redelivery";
     /// Bytes of the params.
     SPANWIRE_PARAMS_BYTES = "spanwire.params_bytes";
     /// Bytes of the result.
@@ -136,6 +144,8 @@ names! {
     METRIC_CALLS_REJECTED = "spanwire_calls_rejected_total";
     /// Calls whose caller went away. Counter.
     METRIC_CALLS_CANCELLED = "spanwire_calls_cancelled_total";
+    /// Views of a shard that did not agree with their log and were made anew. Counter.
+    METRIC_LEDGER_REBUILDS = "spanwire_ledger_rebuilds_total";
     /// Last entry of a shard that is applied on this node. Gauge.
     METRIC_LEDGER_APPLIED = "spanwire_ledger_applied_entries";
     /// Entries of a shard that are not applied on this node yet. Gauge.
@@ -180,6 +190,9 @@ pub const ERROR_TYPE_TOOL: &str = "tool_error";
 pub const OPERATION_EXECUTE_TOOL: &str = "execute_tool";
 /// The label value of whatever would make a metric grow without bound.
 pub const OTHER: &str = "_other";
+
+/// Span name of an append to the ledger, whichever ledger it is.
+pub const SPAN_LEDGER_APPEND: &str = "ledger append";
 
 /// Span name of a CLIENT or SERVER span: `{mcp.method.name} {target}`, where the target is the tool or the prompt and
 /// never a resource's URI (MCP).

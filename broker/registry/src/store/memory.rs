@@ -21,7 +21,7 @@ impl MemoryStore {
 #[async_trait]
 impl Store for MemoryStore {
     async fn apply(&self, writes: Vec<Write>) -> Result<(), StoreError> {
-        super::sled::check(&writes)?;
+        <dyn Store>::check(&writes)?;
         let mut map = self.map();
         for write in writes {
             match write {

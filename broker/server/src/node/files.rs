@@ -5,12 +5,10 @@ use std::{
     io::{ErrorKind, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
-    sync::Arc,
 };
 
 use anyhow::Context;
-use spanwire_model::Store;
-use spanwire_registry::store::SledStore;
+use spanwire_ledger::SledStore;
 use uuid::Uuid;
 
 use crate::config::{Config, TOKEN_FILE};
@@ -57,7 +55,6 @@ fn secret_file(path: &Path, what: &str) -> anyhow::Result<String> {
 }
 
 /// The store of this node.
-pub(super) fn store(folder: &Path) -> anyhow::Result<Arc<dyn Store>> {
-    let store = SledStore::open(&folder.join("store")).context("is another node using the same data folder?")?;
-    Ok(Arc::new(store))
+pub(super) fn store(folder: &Path) -> anyhow::Result<SledStore> {
+    SledStore::open(&folder.join("store")).context("is another node using the same data folder?")
 }
