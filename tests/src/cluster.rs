@@ -4,9 +4,19 @@
 pub mod bus;
 pub mod check;
 pub mod door;
+pub mod fault;
 mod folder;
+pub mod held;
+pub mod inject;
 pub mod journal;
 pub mod load;
 pub mod random;
-mod watcher;
+pub mod report;
+pub mod run;
+pub mod watcher;
 pub mod world;
+
+pub use self::{
+    report::Report,
+    run::{Options, run},
+};

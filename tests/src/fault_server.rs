@@ -135,7 +135,8 @@ impl FaultServer {
                 json!({ "supportedVersions": [MODERN], "capabilities": capabilities, "_meta": { meta::SERVER_INFO: info } })
             }
             "tools/list" => {
-                let names = ["echo", "digest", "big", "hang", "wait", "busy", "peak", "pid", "spawn", "exit", "fail", "count"];
+                let names =
+                    ["echo", "digest", "big", "hang", "wait", "busy", "peak", "pid", "spawn", "exit", "fail", "count"];
                 let tools = names.map(|name| json!({ "name": name, "inputSchema": { "type": "object" } }));
                 json!({ "tools": tools })
             }

@@ -124,7 +124,9 @@ impl World {
     /// Starts a node again, on new ports, and waits until it listens.
     pub async fn restart(&mut self, index: usize) -> Result<()> {
         let node = &mut self.nodes[index];
-        node.restart().await.with_context(|| format!("node {} did not start again; its log:\n{}", node.id(), node.log()))?;
+        node.restart()
+            .await
+            .with_context(|| format!("node {} did not start again; its log:\n{}", node.id(), node.log()))?;
         self.endpoints.set(index, endpoint(&self.nodes[index])?);
         Ok(())
     }
@@ -161,7 +163,11 @@ impl World {
                 return Ok(());
             }
             if Instant::now() > deadline {
-                bail!("node {} was not ready within {READY_TIMEOUT:?}: {answer:?}; its log:\n{}", node.id(), node.log());
+                bail!(
+                    "node {} was not ready within {READY_TIMEOUT:?}: {answer:?}; its log:\n{}",
+                    node.id(),
+                    node.log()
+                );
             }
             sleep(LOOK_EVERY).await;
         }
@@ -183,7 +189,5 @@ fn counter(journal: &std::path::Path) -> Result<String> {
     ensure!(program.is_file(), "there is no {}: run `cargo build --workspace --bins` first", program.display());
     let (program, journal) = (program.to_string_lossy(), journal.to_string_lossy());
     let (program, journal) = (string_literal(&program), string_literal(&journal));
-    Ok(format!(
-        "[servers.{COUNTER}]\ncommand = {program}\nargs = [\"--journal\", {journal}]\nplacement = \"any\"\n"
-    ))
+    Ok(format!("[servers.{COUNTER}]\ncommand = {program}\nargs = [\"--journal\", {journal}]\nplacement = \"any\"\n"))
 }

@@ -14,7 +14,12 @@ pub fn missing(nodes: &[StatusResponse]) -> Option<String> {
             return Some(format!("{name} has no shard"));
         }
         if node.shards.len() != nodes[0].shards.len() {
-            return Some(format!("{name} has {} shards, {} has {}", node.shards.len(), nodes[0].node, nodes[0].shards.len()));
+            return Some(format!(
+                "{name} has {} shards, {} has {}",
+                node.shards.len(),
+                nodes[0].node,
+                nodes[0].shards.len()
+            ));
         }
         for shard in &node.shards {
             if let Some(what) = behind(shard) {
