@@ -58,6 +58,12 @@ impl Door {
         }
     }
 
+    /// Sets a key to a list of many numbers.
+    pub async fn put_many(&mut self, node: usize, key: &str, numbers: std::ops::Range<u64>) -> Outcome {
+        let value = list(&numbers.collect::<Vec<_>>());
+        self.write(node, key, None, Change::PutJson(value.into()), Uuid::new_v4()).await
+    }
+
     /// How a node is.
     pub async fn status(&mut self, node: usize) -> Result<StatusResponse> {
         let request = self.request(node, StatusRequest {})?;

@@ -48,6 +48,15 @@ pub struct Endpoint {
 pub struct Endpoints(Arc<RwLock<Vec<Endpoint>>>);
 
 impl Endpoints {
+    /// Where these nodes are reached now.
+    ///
+    /// # Errors
+    /// When a node has no token.
+    pub fn of_nodes<'a>(nodes: impl IntoIterator<Item = &'a Node>) -> Result<Self> {
+        let endpoints = nodes.into_iter().map(endpoint).collect::<Result<Vec<_>>>()?;
+        Ok(Self(Arc::new(RwLock::new(endpoints))))
+    }
+
     /// Where a node was reached last.
     pub fn of(&self, node: usize) -> Endpoint {
         self.0.read().unwrap_or_else(PoisonError::into_inner)[node].clone()
@@ -86,8 +95,8 @@ impl World {
             Node::start_as(name_of(index), &fragment).await
         });
         let nodes = try_join_all(start).await?;
-        let endpoints = nodes.iter().map(endpoint).collect::<Result<Vec<_>>>()?;
-        let world = Self { bus, lines, nodes, endpoints: Endpoints(Arc::new(RwLock::new(endpoints))), folder };
+        let endpoints = Endpoints::of_nodes(&nodes)?;
+        let world = Self { bus, lines, nodes, endpoints, folder };
         for index in 0..NODES {
             world.wait_ready(index).await?;
         }
