@@ -35,6 +35,7 @@ pub struct Metrics {
     restarts: Series<Counter, 1>,
     rejected: Series<Counter, 1>,
     cancelled: Counter,
+    ledger_rebuilds: Counter,
     shards: Shards,
     spans: [Counter; SpanResult::ALL.len()],
     queue: Gauge,
@@ -120,6 +121,7 @@ impl Metrics {
             restarts: Series::new([names::LABEL_SERVER], max_series, Counter::default),
             rejected: Series::new([names::LABEL_REASON], max_series, Counter::default),
             cancelled: Counter::default(),
+            ledger_rebuilds: Counter::default(),
             shards: Shards::new(max_series),
             spans,
             queue: Gauge::default(),
@@ -210,6 +212,11 @@ impl Metrics {
     /// The caller went away.
     pub fn call_cancelled(&self) {
         self.cancelled.inc();
+    }
+
+    /// The view of a shard did not agree with its log, and is made anew.
+    pub fn ledger_rebuilt(&self) {
+        self.ledger_rebuilds.inc();
     }
 
     /// How many spans ended like this so far.

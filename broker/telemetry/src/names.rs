@@ -104,17 +104,20 @@ names! {
     SPANWIRE_EXECUTE_MS = "spanwire.execute_ms";
     /// Milliseconds of the budget that were left when the work began.
     SPANWIRE_BUDGET_MS = "spanwire.budget_ms";
+    /// The shard of the ledger: its book, a dot, its number.
+    SPANWIRE_LEDGER_SHARD = "spanwire.ledger.shard";
+    /// The number of an entry in its log.
+    SPANWIRE_LEDGER_SEQUENCE = "spanwire.ledger.sequence";
+    /// What became of a command: `applied`, the reason of a refusal, or the name of the broker's error kind.
+    SPANWIRE_LEDGER_OUTCOME = "spanwire.ledger.outcome";
+    /// How often a command was given to the log.
+    SPANWIRE_LEDGER_ATTEMPTS = "spanwire.ledger.attempts";
+    /// True when the command had been in the log before it was appended.
+    SPANWIRE_LEDGER_REDELIVERY = "spanwire.ledger.redelivery";
     /// Bytes of the params.
     SPANWIRE_PARAMS_BYTES = "spanwire.params_bytes";
     /// Bytes of the result.
     SPANWIRE_RESULT_BYTES = "spanwire.result_bytes";
-
-    /// The shard of the ledger, such as `context.2`.
-    SPANWIRE_SHARD = "spanwire.shard";
-    /// The entry's number in its shard.
-    SPANWIRE_SEQUENCE = "spanwire.sequence";
-    /// What became of a command: `applied`, the reason of a refusal, or the name of the broker's error kind.
-    SPANWIRE_OUTCOME = "spanwire.outcome";
 
     // --- Metrics, as they are scraped. Semantic-convention names in Prometheus form first (MCP, "Metrics").
     /// How long calls took, as their callers saw it. Histogram.
@@ -147,6 +150,8 @@ names! {
     METRIC_LEDGER_APPENDS = "spanwire_ledger_appends_total";
     /// From the append of a command to its outcome. Histogram.
     METRIC_LEDGER_APPEND_DURATION = "spanwire_ledger_append_seconds";
+    /// Views of a shard that did not agree with their log and were made anew. Counter.
+    METRIC_LEDGER_REBUILDS = "spanwire_ledger_rebuilds_total";
     /// Last entry of a shard that is applied on this node. Gauge.
     METRIC_LEDGER_APPLIED = "spanwire_ledger_applied_entries";
     /// Entries of a shard that are not applied on this node yet. Gauge.
@@ -179,7 +184,7 @@ names! {
     LABEL_STATE = "state";
     /// A shard of the ledger, such as `context.0`.
     LABEL_SHARD = "shard";
-    /// Of [`SPANWIRE_OUTCOME`].
+    /// Of [`SPANWIRE_LEDGER_OUTCOME`].
     LABEL_OUTCOME = "outcome";
     /// Why a call was refused.
     LABEL_REASON = "reason";
@@ -194,6 +199,9 @@ pub const OPERATION_EXECUTE_TOOL: &str = "execute_tool";
 /// The label value of whatever would make a metric grow without bound.
 pub const OTHER: &str = "_other";
 
+/// Span name of an append to the ledger, whichever ledger it is.
+pub const SPAN_LEDGER_APPEND: &str = "ledger append";
+
 /// Span name of a CLIENT or SERVER span: `{mcp.method.name} {target}`, where the target is the tool or the prompt and
 /// never a resource's URI (MCP).
 pub fn call_span(method: &str, target: Option<&str>) -> Cow<'static, str> {
@@ -202,9 +210,6 @@ pub fn call_span(method: &str, target: Option<&str>) -> Cow<'static, str> {
         None => method.to_owned().into(),
     }
 }
-
-/// Span name of a command on its way into the ledger.
-pub const SPAN_LEDGER_APPEND: &str = "ledger append";
 
 /// Span name on the backbone: `{messaging.operation.name} {messaging.destination.template}` (Messaging).
 pub fn bus_span(operation: &str, template: &str) -> Cow<'static, str> {

@@ -78,6 +78,7 @@ pub(super) fn registry(config: &Config, node: &NodeId) -> spanwire_registry::Con
     let mut registry = spanwire_registry::Config {
         connect_timeout: start,
         max_in_flight: config.limits.max_in_flight_per_server,
+        version: VERSION.into(),
         ..spanwire_registry::Config::new(node.clone())
     };
     registry.list.timeout = registry.list.timeout.min(start);

@@ -47,6 +47,8 @@ impl Metrics {
         add(r, names::METRIC_SERVER_RESTARTS, "Times that a server was started again", self.restarts.clone());
         add(r, names::METRIC_CALLS_REJECTED, "Calls refused before they were forwarded", self.rejected.clone());
         add(r, names::METRIC_CALLS_CANCELLED, "Calls whose caller went away", self.cancelled.clone());
+        let rebuilds = self.ledger_rebuilds.clone();
+        add(r, names::METRIC_LEDGER_REBUILDS, "Views made anew because they did not agree with their log", rebuilds);
         self.shards.register(r);
         add(r, names::METRIC_TELEMETRY_SPANS, "Ended spans by what became of them", results);
         add(r, names::METRIC_TELEMETRY_QUEUE, "Spans that wait to be exported", self.queue.clone());
