@@ -8,6 +8,7 @@ mod client_gone;
 mod crowd;
 mod large;
 mod leaks;
+mod ledger_killed;
 mod nats_restarted;
 mod node_killed;
 mod node_stopped;
