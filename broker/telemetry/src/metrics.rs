@@ -35,6 +35,7 @@ pub struct Metrics {
     rejected: Series<Counter, 1>,
     cancelled: Counter,
     ledger_rebuilds: Counter,
+    context_operations: Series<Counter, 2>,
     spans: [Counter; SpanResult::ALL.len()],
     queue: Gauge,
     last_export: Gauge,
@@ -120,6 +121,11 @@ impl Metrics {
             rejected: Series::new([names::LABEL_REASON], max_series, Counter::default),
             cancelled: Counter::default(),
             ledger_rebuilds: Counter::default(),
+            context_operations: Series::new(
+                [names::LABEL_OPERATION, names::LABEL_RESULT],
+                max_series,
+                Counter::default,
+            ),
             spans,
             queue: Gauge::default(),
             last_export: Gauge::default(),
@@ -204,6 +210,11 @@ impl Metrics {
     /// The view of a shard did not agree with its log, and is made anew.
     pub fn ledger_rebuilt(&self) {
         self.ledger_rebuilds.inc();
+    }
+
+    /// A change of the shared context was wanted; `result` is `done` or an error kind's name.
+    pub fn context_operation(&self, operation: &'static str, result: &str) {
+        self.context_operations.with([operation, result], |counter| counter.inc());
     }
 
     /// How many spans ended like this so far.

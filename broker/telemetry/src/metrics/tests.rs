@@ -27,6 +27,7 @@ fn touch_all(metrics: &Metrics) -> [InFlight; 1] {
     metrics.export_succeeded();
     metrics.set_backbone_in_flight(1);
     metrics.set_sessions(1);
+    metrics.context_operation("put", "done");
     [metrics.in_flight()]
 }
 
