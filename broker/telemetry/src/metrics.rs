@@ -3,6 +3,7 @@
 mod exposition;
 mod process;
 mod series;
+mod shards;
 
 use std::time::{Duration, SystemTime};
 
@@ -11,9 +12,9 @@ use prometheus_client::{
     registry::Registry,
 };
 use spanwire_mcp::{Method, Revision};
-use spanwire_model::{ServerState, TraceContext};
+use spanwire_model::{ServerState, Shard, ShardStatus, TraceContext};
 
-use self::series::Series;
+use self::{series::Series, shards::Shards};
 use crate::names;
 
 /// Every metric of one node. Recording is a lookup among known label values and an atomic or a short lock; a new
@@ -36,6 +37,7 @@ pub struct Metrics {
     cancelled: Counter,
     ledger_rebuilds: Counter,
     context_operations: Series<Counter, 2>,
+    shards: Shards,
     spans: [Counter; SpanResult::ALL.len()],
     queue: Gauge,
     last_export: Gauge,
@@ -122,10 +124,11 @@ impl Metrics {
             cancelled: Counter::default(),
             ledger_rebuilds: Counter::default(),
             context_operations: Series::new(
-                [names::LABEL_OPERATION, names::LABEL_RESULT],
+                [names::LABEL_OPERATION, names::LABEL_OUTCOME],
                 max_series,
                 Counter::default,
             ),
+            shards: Shards::new(max_series),
             spans,
             queue: Gauge::default(),
             last_export: Gauge::default(),
@@ -192,6 +195,16 @@ impl Metrics {
         self.nodes.set(i64::try_from(nodes).unwrap_or(i64::MAX));
     }
 
+    /// How the shards of the ledger are on this node.
+    pub fn set_shards(&self, shards: &[ShardStatus]) {
+        self.shards.set(shards);
+    }
+
+    /// A command was appended here, or not, with this outcome: `applied`, a refusal's reason, or an error kind's name.
+    pub fn ledger_appended(&self, shard: Shard, outcome: &str, took: Duration) {
+        self.shards.appended(shard, outcome, took);
+    }
+
     /// A server was started again.
     pub fn server_restarted(&self, server: &str) {
         self.restarts.with([server], |counter| counter.inc());
@@ -212,9 +225,9 @@ impl Metrics {
         self.ledger_rebuilds.inc();
     }
 
-    /// A change of the shared context was wanted; `result` is `done` or an error kind's name.
-    pub fn context_operation(&self, operation: &'static str, result: &str) {
-        self.context_operations.with([operation, result], |counter| counter.inc());
+    /// A change of the shared context was wanted; `outcome` is `done` or an error kind's name.
+    pub fn context_operation(&self, operation: &'static str, outcome: &str) {
+        self.context_operations.with([operation, outcome], |counter| counter.inc());
     }
 
     /// How many spans ended like this so far.

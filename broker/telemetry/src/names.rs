@@ -50,6 +50,10 @@ names! {
     ERROR_TYPE = "error.type";
     /// The JSON-RPC error code as text. RPC; renamed `rpc.status_code` on main, MCP still has this one.
     RPC_RESPONSE_STATUS_CODE = "rpc.response.status_code";
+    /// `grpc`. RPC.
+    RPC_SYSTEM_NAME = "rpc.system.name";
+    /// The method with its service, such as `spanwire.v1.Contexts/Get`. RPC.
+    RPC_METHOD = "rpc.method";
     /// `tcp`, or `pipe` for stdio. General.
     NETWORK_TRANSPORT = "network.transport";
     /// Address of the caller. SERVER spans. General.
@@ -116,12 +120,17 @@ names! {
     SPANWIRE_CONTEXT_SPACE = "spanwire.context.space";
     /// How many keys a write is about.
     SPANWIRE_CONTEXT_KEYS = "spanwire.context.keys";
-    /// What became of a write: `done`, or the name of an error's kind.
-    SPANWIRE_CONTEXT_OUTCOME = "spanwire.context.outcome";
     /// Bytes of the params.
     SPANWIRE_PARAMS_BYTES = "spanwire.params_bytes";
     /// Bytes of the result.
     SPANWIRE_RESULT_BYTES = "spanwire.result_bytes";
+
+    /// The shard of the ledger, such as `context.2`.
+    SPANWIRE_SHARD = "spanwire.shard";
+    /// The entry's number in its shard.
+    SPANWIRE_SEQUENCE = "spanwire.sequence";
+    /// What became of a command: `applied`, the reason of a refusal, or the name of the broker's error kind.
+    SPANWIRE_OUTCOME = "spanwire.outcome";
 
     // --- Metrics, as they are scraped. Semantic-convention names in Prometheus form first (MCP, "Metrics").
     /// How long calls took, as their callers saw it. Histogram.
@@ -154,6 +163,16 @@ names! {
     METRIC_LEDGER_REBUILDS = "spanwire_ledger_rebuilds_total";
     /// Changes of the shared context that writers of this node wanted. Counter.
     METRIC_CONTEXT_OPERATIONS = "spanwire_context_operations_total";
+    /// Commands that were appended here, by what became of them. Counter.
+    METRIC_LEDGER_APPENDS = "spanwire_ledger_appends_total";
+    /// From the append of a command to its outcome. Histogram.
+    METRIC_LEDGER_APPEND_DURATION = "spanwire_ledger_append_seconds";
+    /// Last entry of a shard that is applied on this node. Gauge.
+    METRIC_LEDGER_APPLIED = "spanwire_ledger_applied_entries";
+    /// Entries of a shard that are not applied on this node yet. Gauge.
+    METRIC_LEDGER_LAG = "spanwire_ledger_lag_entries";
+    /// 1 for the state that a shard is in on this node, 0 for the others. Gauge.
+    METRIC_LEDGER_STATE = "spanwire_ledger_state";
     /// What became of ended spans. Counter.
     METRIC_TELEMETRY_SPANS = "spanwire_telemetry_spans_total";
     /// Spans waiting to be exported. Gauge.
@@ -176,11 +195,15 @@ names! {
     LABEL_ERROR_TYPE = "error_type";
     /// Of [`MCP_PROTOCOL_VERSION`].
     LABEL_REVISION = "mcp_protocol_version";
-    /// State of a server.
+    /// State of a server or a shard.
     LABEL_STATE = "state";
+    /// A shard of the ledger, such as `context.0`.
+    LABEL_SHARD = "shard";
+    /// Of [`SPANWIRE_OUTCOME`].
+    LABEL_OUTCOME = "outcome";
     /// Why a call was refused.
     LABEL_REASON = "reason";
-    /// What became of a span, or of a write.
+    /// What became of a span.
     LABEL_RESULT = "result";
     /// What is done to a key of the shared context.
     LABEL_OPERATION = "operation";
@@ -190,6 +213,8 @@ names! {
 pub const ERROR_TYPE_TOOL: &str = "tool_error";
 /// [`GEN_AI_OPERATION_NAME`] of `tools/call` (MCP).
 pub const OPERATION_EXECUTE_TOOL: &str = "execute_tool";
+/// [`RPC_SYSTEM_NAME`] of the control API.
+pub const RPC_SYSTEM_GRPC: &str = "grpc";
 /// The label value of whatever would make a metric grow without bound.
 pub const OTHER: &str = "_other";
 
@@ -205,6 +230,11 @@ pub fn call_span(method: &str, target: Option<&str>) -> Cow<'static, str> {
         Some(target) => format!("{method} {target}").into(),
         None => method.to_owned().into(),
     }
+}
+
+/// Span name of a request to the control API, and [`RPC_METHOD`]: `{service}/{method}` (RPC).
+pub fn rpc_span(service: &str, method: &str) -> String {
+    format!("{service}/{method}")
 }
 
 /// Span name on the backbone: `{messaging.operation.name} {messaging.destination.template}` (Messaging).

@@ -129,8 +129,8 @@ async fn a_write_is_a_span_of_its_caller_and_the_author_of_its_versions() {
     let entry = ledger.entries(Contexts::shard_of(&space("s"))).remove(0);
     assert_eq!(entry.command.author.trace.unwrap().span_id, spans[0].span_id);
     let text = telemetry.metrics().encode_openmetrics();
-    for result in ["done", "conflict"] {
-        let line = format!("spanwire_context_operations_total{{operation=\"put\",result=\"{result}\"}} 1");
+    for outcome in ["done", "conflict"] {
+        let line = format!("spanwire_context_operations_total{{operation=\"put\",outcome=\"{outcome}\"}} 1");
         assert!(text.contains(&line), "{text}");
     }
 }
