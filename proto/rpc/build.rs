@@ -9,7 +9,7 @@ const SECRET: [&str; 2] = [".spanwire.v1.StdioTarget", ".spanwire.v1.HttpTarget"
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=../spanwire/v1");
-    let descriptors = protox::compile(["spanwire/v1/broker.proto"], [".."])?;
+    let descriptors = protox::compile(["spanwire/v1/broker.proto", "spanwire/v1/context.proto"], [".."])?;
     let out_dir = PathBuf::from(std::env::var("OUT_DIR")?);
     std::fs::write(out_dir.join("spanwire_descriptor.bin"), descriptors.encode_to_vec())?;
     tonic_prost_build::configure()

@@ -10,8 +10,12 @@ mod applier;
 mod cells;
 mod error;
 mod jetstream;
+mod kept;
+mod local;
+mod observe;
 mod operations;
 mod position;
+mod prepare;
 mod shard;
 mod snapshot;
 mod step;
@@ -20,7 +24,10 @@ mod view;
 mod wire;
 
 pub use jetstream::{JetStreamLedger, JetStreamOptions, restore_into_streams};
+pub use local::LocalLedger;
 pub use store::{Durability, SledStore};
 
+#[cfg(test)]
+mod contract;
 #[cfg(test)]
 mod testing;

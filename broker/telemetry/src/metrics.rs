@@ -3,6 +3,7 @@
 mod exposition;
 mod process;
 mod series;
+mod shards;
 
 use std::time::{Duration, SystemTime};
 
@@ -11,9 +12,9 @@ use prometheus_client::{
     registry::Registry,
 };
 use spanwire_mcp::{Method, Revision};
-use spanwire_model::{ServerState, TraceContext};
+use spanwire_model::{ServerState, Shard, ShardStatus, TraceContext};
 
-use self::series::Series;
+use self::{series::Series, shards::Shards};
 use crate::names;
 
 /// Every metric of one node. Recording is a lookup among known label values and an atomic or a short lock; a new
@@ -35,6 +36,7 @@ pub struct Metrics {
     rejected: Series<Counter, 1>,
     cancelled: Counter,
     ledger_rebuilds: Counter,
+    shards: Shards,
     spans: [Counter; SpanResult::ALL.len()],
     queue: Gauge,
     last_export: Gauge,
@@ -120,6 +122,7 @@ impl Metrics {
             rejected: Series::new([names::LABEL_REASON], max_series, Counter::default),
             cancelled: Counter::default(),
             ledger_rebuilds: Counter::default(),
+            shards: Shards::new(max_series),
             spans,
             queue: Gauge::default(),
             last_export: Gauge::default(),
@@ -184,6 +187,16 @@ impl Metrics {
     /// How many nodes are seen, this one included.
     pub fn set_nodes(&self, nodes: usize) {
         self.nodes.set(i64::try_from(nodes).unwrap_or(i64::MAX));
+    }
+
+    /// How the shards of the ledger are on this node.
+    pub fn set_shards(&self, shards: &[ShardStatus]) {
+        self.shards.set(shards);
+    }
+
+    /// A command was appended here, or not, with this outcome: `applied`, a refusal's reason, or an error kind's name.
+    pub fn ledger_appended(&self, shard: Shard, outcome: &str, took: Duration) {
+        self.shards.appended(shard, outcome, took);
     }
 
     /// A server was started again.

@@ -104,18 +104,21 @@ names! {
     SPANWIRE_EXECUTE_MS = "spanwire.execute_ms";
     /// Milliseconds of the budget that were left when the work began.
     SPANWIRE_BUDGET_MS = "spanwire.budget_ms";
-    /// The shard of the ledger: its book, a dot, its number.
-    SPANWIRE_LEDGER_SHARD = "spanwire.ledger.shard";
-    /// The number of an entry in its log.
-    SPANWIRE_LEDGER_SEQUENCE = "spanwire.ledger.sequence";
-    /// How often a command was given to the log.
-    SPANWIRE_LEDGER_ATTEMPTS = "spanwire.ledger.attempts";
-    /// True when the command had been in the log before it was appended.
-    SPANWIRE_LEDGER_REDELIVERY = "spanwire.ledger.redelivery";
     /// Bytes of the params.
     SPANWIRE_PARAMS_BYTES = "spanwire.params_bytes";
     /// Bytes of the result.
     SPANWIRE_RESULT_BYTES = "spanwire.result_bytes";
+
+    /// The shard of the ledger, such as `context.2`.
+    SPANWIRE_SHARD = "spanwire.shard";
+    /// The entry's number in its shard.
+    SPANWIRE_SEQUENCE = "spanwire.sequence";
+    /// What became of a command: `applied`, the reason of a refusal, or the name of the broker's error kind.
+    SPANWIRE_OUTCOME = "spanwire.outcome";
+    /// How often a command was given to the log of a cluster.
+    SPANWIRE_ATTEMPTS = "spanwire.attempts";
+    /// True when the command had been in the log before it was appended.
+    SPANWIRE_REDELIVERY = "spanwire.redelivery";
 
     // --- Metrics, as they are scraped. Semantic-convention names in Prometheus form first (MCP, "Metrics").
     /// How long calls took, as their callers saw it. Histogram.
@@ -146,6 +149,16 @@ names! {
     METRIC_CALLS_CANCELLED = "spanwire_calls_cancelled_total";
     /// Views of a shard that did not agree with their log and were made anew. Counter.
     METRIC_LEDGER_REBUILDS = "spanwire_ledger_rebuilds_total";
+    /// Commands that were appended here, by what became of them. Counter.
+    METRIC_LEDGER_APPENDS = "spanwire_ledger_appends_total";
+    /// From the append of a command to its outcome. Histogram.
+    METRIC_LEDGER_APPEND_DURATION = "spanwire_ledger_append_seconds";
+    /// Last entry of a shard that is applied on this node. Gauge.
+    METRIC_LEDGER_APPLIED = "spanwire_ledger_applied_entries";
+    /// Entries of a shard that are not applied on this node yet. Gauge.
+    METRIC_LEDGER_LAG = "spanwire_ledger_lag_entries";
+    /// 1 for the state that a shard is in on this node, 0 for the others. Gauge.
+    METRIC_LEDGER_STATE = "spanwire_ledger_state";
     /// What became of ended spans. Counter.
     METRIC_TELEMETRY_SPANS = "spanwire_telemetry_spans_total";
     /// Spans waiting to be exported. Gauge.
@@ -168,8 +181,12 @@ names! {
     LABEL_ERROR_TYPE = "error_type";
     /// Of [`MCP_PROTOCOL_VERSION`].
     LABEL_REVISION = "mcp_protocol_version";
-    /// State of a server.
+    /// State of a server or a shard.
     LABEL_STATE = "state";
+    /// A shard of the ledger, such as `context.0`.
+    LABEL_SHARD = "shard";
+    /// Of [`SPANWIRE_OUTCOME`].
+    LABEL_OUTCOME = "outcome";
     /// Why a call was refused.
     LABEL_REASON = "reason";
     /// What became of a span.
@@ -183,9 +200,6 @@ pub const OPERATION_EXECUTE_TOOL: &str = "execute_tool";
 /// The label value of whatever would make a metric grow without bound.
 pub const OTHER: &str = "_other";
 
-/// Span name of an append to the ledger, whichever ledger it is.
-pub const SPAN_LEDGER_APPEND: &str = "ledger append";
-
 /// Span name of a CLIENT or SERVER span: `{mcp.method.name} {target}`, where the target is the tool or the prompt and
 /// never a resource's URI (MCP).
 pub fn call_span(method: &str, target: Option<&str>) -> Cow<'static, str> {
@@ -194,6 +208,9 @@ pub fn call_span(method: &str, target: Option<&str>) -> Cow<'static, str> {
         None => method.to_owned().into(),
     }
 }
+
+/// Span name of a command on its way into the ledger.
+pub const SPAN_LEDGER_APPEND: &str = "ledger append";
 
 /// Span name on the backbone: `{messaging.operation.name} {messaging.destination.template}` (Messaging).
 pub fn bus_span(operation: &str, template: &str) -> Cow<'static, str> {

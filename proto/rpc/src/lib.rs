@@ -20,6 +20,9 @@ pub const MAX_MESSAGE_BYTES: usize = 32 * 1024 * 1024;
 /// Metadata of a failed method: the stable name of the error's kind.
 pub const ERROR_KIND_METADATA: &str = "spanwire-error-kind";
 
+/// Metadata of a failed method: what is needed to do better, one JSON value in ASCII, where there is something.
+pub const ERROR_DATA_METADATA: &str = "spanwire-error-data";
+
 /// Initial metadata of `Call`: the id of the call, a UUID.
 pub const CALL_ID_METADATA: &str = "spanwire-call-id";
 

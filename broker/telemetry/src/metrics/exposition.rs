@@ -49,6 +49,7 @@ impl Metrics {
         add(r, names::METRIC_CALLS_CANCELLED, "Calls whose caller went away", self.cancelled.clone());
         let rebuilds = self.ledger_rebuilds.clone();
         add(r, names::METRIC_LEDGER_REBUILDS, "Views made anew because they did not agree with their log", rebuilds);
+        self.shards.register(r);
         add(r, names::METRIC_TELEMETRY_SPANS, "Ended spans by what became of them", results);
         add(r, names::METRIC_TELEMETRY_QUEUE, "Spans that wait to be exported", self.queue.clone());
         add(r, names::METRIC_TELEMETRY_LAST_EXPORT, "When spans were last exported", self.last_export.clone());
@@ -58,7 +59,7 @@ impl Metrics {
 }
 
 /// Registers under the name that is scraped: the library adds the suffix of units and counters on its own.
-fn add(registry: &mut Registry, name: &str, help: &str, metric: impl Metric) {
+pub(super) fn add(registry: &mut Registry, name: &str, help: &str, metric: impl Metric) {
     if let Some(stem) = name.strip_suffix("_seconds") {
         registry.register_with_unit(stem, help, Unit::Seconds, metric);
     } else {

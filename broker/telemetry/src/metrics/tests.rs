@@ -1,6 +1,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 use std::collections::{BTreeMap, BTreeSet};
 
+use spanwire_model::{Book, Shard, ShardState};
+
 use super::*;
 
 const LABELS: CallLabels<'_> = CallLabels {
@@ -27,7 +29,30 @@ fn touch_all(metrics: &Metrics) -> [InFlight; 1] {
     metrics.export_succeeded();
     metrics.set_backbone_in_flight(1);
     metrics.set_sessions(1);
+    metrics.set_shards(&[shard(ShardState::Following, 5, 7)]);
+    metrics.ledger_appended(Shard::REGISTRY, "applied", Duration::from_millis(1));
     [metrics.in_flight()]
+}
+
+fn shard(state: ShardState, applied: u64, last: u64) -> ShardStatus {
+    let shard = Shard { book: Book::Context, number: 2 };
+    ShardStatus { shard, state, detail: None, applied, last, first: 1, hash: "00".into(), replicas: 1, stale: None }
+}
+
+#[test]
+fn a_shard_is_in_one_state() {
+    let metrics = Metrics::new(100);
+    metrics.set_shards(&[shard(ShardState::CatchingUp, 5, 7)]);
+    metrics.set_shards(&[shard(ShardState::Following, 7, 7)]);
+    let text = metrics.encode_openmetrics();
+    for line in [
+        r#"spanwire_ledger_applied_entries{shard="context.2"} 7"#,
+        r#"spanwire_ledger_lag_entries{shard="context.2"} 0"#,
+        r#"spanwire_ledger_state{shard="context.2",state="following"} 1"#,
+        r#"spanwire_ledger_state{shard="context.2",state="catching_up"} 0"#,
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+    }
 }
 
 /// `name{labels} type`, one line each, from what is scraped.
@@ -78,6 +103,7 @@ fn values_are_as_told() {
         "spanwire_servers{state=\"ready\"} 2",
         "spanwire_servers{state=\"starting\"} 0",
         "spanwire_nodes 3",
+        "spanwire_ledger_appends_total{shard=\"registry.0\",outcome=\"applied\"} 1",
         "spanwire_server_restarts_total{spanwire_server=\"git\"} 1",
         "spanwire_telemetry_spans_total{result=\"exported\"} 2",
         "spanwire_telemetry_spans_total{result=\"failed\"} 0",
