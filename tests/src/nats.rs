@@ -1,5 +1,7 @@
 //! A real nats-server per test, and a proxy in front of it that can be cut.
 
+mod proxy;
+
 use std::{
     env, fs,
     net::SocketAddr,
@@ -10,12 +12,12 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional},
-    net::{TcpListener, TcpStream},
-    sync::watch,
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
     time::{Instant, sleep},
 };
-use tokio_util::task::TaskTracker;
+
+pub use self::proxy::{Passage, Proxy};
 
 /// How long a server may take to listen.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
@@ -40,8 +42,27 @@ impl NatsServer {
 
     /// Starts a server with further arguments, such as `--user`.
     pub async fn start_with(arguments: &[&str]) -> Result<Self> {
+        Self::start_in(tempfile::tempdir()?, arguments.iter().map(ToString::to_string).collect()).await
+    }
+
+    /// Starts a server with JetStream, whose store survives a restart.
+    pub async fn start_jetstream() -> Result<Self> {
         let folder = tempfile::tempdir()?;
-        let arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
+        let store = folder.path().join("store").display().to_string();
+        Self::start_in(folder, vec!["-js".into(), "-sd".into(), store]).await
+    }
+
+    /// Starts a server with a configuration, in which `FOLDER` stands for a folder of the server's own. What the harness needs (address,
+    /// ports, log) is not to be in it.
+    pub async fn start_configured(configuration: &str) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let file = folder.path().join("nats.conf");
+        fs::write(&file, configuration.replace("FOLDER", &folder.path().display().to_string()))?;
+        let file = file.display().to_string();
+        Self::start_in(folder, vec!["-c".into(), file]).await
+    }
+
+    async fn start_in(folder: tempfile::TempDir, arguments: Vec<String>) -> Result<Self> {
         let process = spawn("-1", folder.path(), &arguments)?;
         let monitor = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut server = Self { process, port: 0, monitor, arguments, folder };
@@ -147,7 +168,7 @@ fn ports_in(text: &str) -> Option<(u16, SocketAddr)> {
 }
 
 /// The binary that `tests/peers/install.sh` installs, or one on the path.
-fn program() -> Result<PathBuf> {
+pub(crate) fn program() -> Result<PathBuf> {
     let in_peers = |peers: PathBuf| peers.join("venv/bin/nats-server");
     let mut candidates: Vec<PathBuf> =
         env::var_os("SPANWIRE_PEERS_DIR").map(|dir| in_peers(dir.into())).into_iter().collect();
@@ -161,65 +182,4 @@ fn program() -> Result<PathBuf> {
         .into_iter()
         .find(|path| path.is_file())
         .context("no nats-server: run tests/peers/install.sh, or put one on the path")
-}
-
-/// A TCP proxy: what a node sees as the server until it is cut.
-pub struct Proxy {
-    address: SocketAddr,
-    open: watch::Sender<bool>,
-    tasks: TaskTracker,
-}
-
-impl Proxy {
-    /// Listens on a free port and passes everything on to the target.
-    pub async fn start(target: SocketAddr) -> Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let address = listener.local_addr()?;
-        let (open, state) = watch::channel(true);
-        let tasks = TaskTracker::new();
-        let (tasks_of_loop, mut ended) = (tasks.clone(), state.clone());
-        tasks.spawn(async move {
-            loop {
-                let accepted = tokio::select! {
-                    accepted = listener.accept() => accepted,
-                    _ = ended.wait_for(|_| false) => return, // only the end of the proxy resolves it
-                };
-                let Ok((mut client, _)) = accepted else { return };
-                let mut state = state.clone();
-                if !*state.borrow() {
-                    continue;
-                }
-                tasks_of_loop.spawn(async move {
-                    let Ok(mut server) = TcpStream::connect(target).await else { return };
-                    tokio::select! {
-                        _ = copy_bidirectional(&mut client, &mut server) => {}
-                        _ = state.wait_for(|open| !open) => {}
-                    }
-                });
-            }
-        });
-        Ok(Self { address, open, tasks })
-    }
-
-    /// `nats://127.0.0.1:PORT`.
-    pub fn url(&self) -> String {
-        format!("nats://{}", self.address)
-    }
-
-    /// Ends every connection, and each new one, until it is [mended](Self::mend).
-    pub fn cut(&self) {
-        self.open.send_replace(false);
-    }
-
-    /// Lets connections through again.
-    pub fn mend(&self) {
-        self.open.send_replace(true);
-    }
-}
-
-impl Drop for Proxy {
-    fn drop(&mut self) {
-        self.cut();
-        self.tasks.close();
-    }
 }

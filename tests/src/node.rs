@@ -25,7 +25,7 @@ use tokio::{
 pub use self::caller::{Caller, Messages};
 pub use self::control::{Broker, in_state};
 use self::log::{Lines, Log};
-pub use self::tree::{Process, descendants};
+pub use self::tree::{Process, Signal, descendants, signal};
 
 /// Longest that a node may take to listen, and a server to reach a state.
 pub const START_TIMEOUT: Duration = Duration::from_secs(60);
@@ -207,6 +207,16 @@ impl Node {
         Ok(())
     }
 
+    /// SIGSTOP: the process keeps its connections and says nothing, as on a machine that hangs.
+    pub fn pause(&self) {
+        signal(self.pid, Signal::STOP);
+    }
+
+    /// SIGCONT: goes on, without knowing that time has passed.
+    pub fn resume(&self) {
+        signal(self.pid, Signal::CONT);
+    }
+
     /// SIGTERM. Fails unless the node ends with exit code 0 in time and no process that it started is left.
     pub async fn stop(&mut self) -> Result<()> {
         let tree = self.tree();
@@ -219,7 +229,7 @@ impl Node {
 
     /// SIGTERM, and how the node ended.
     pub async fn terminate(&mut self) -> Result<ExitStatus> {
-        tree::signal(self.pid, tree::Signal::TERM);
+        signal(self.pid, Signal::TERM);
         let ended = timeout(STOP_TIMEOUT, self.child.wait()).await;
         Ok(ended.with_context(|| format!("node {} did not end within {STOP_TIMEOUT:?} of SIGTERM", self.id))??)
     }
@@ -234,7 +244,7 @@ impl Drop for Node {
     fn drop(&mut self) {
         let tree = self.tree();
         if let Ok(None) = self.child.try_wait() {
-            tree::signal(self.pid, tree::Signal::KILL);
+            signal(self.pid, Signal::KILL);
         }
         tree.iter().for_each(Process::kill);
         if thread::panicking() {

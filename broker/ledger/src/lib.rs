@@ -11,6 +11,7 @@ mod cells;
 mod error;
 mod jetstream;
 mod kept;
+mod leases;
 mod local;
 mod observe;
 mod operations;
@@ -24,6 +25,7 @@ mod view;
 mod wire;
 
 pub use jetstream::{JetStreamLedger, JetStreamOptions, restore_into_streams};
+pub use leases::{JetStreamLeases, JetStreamLeasesConfig, MAX_LEASE_NAME, MIN_LEASE_TTL, MemoryLeases};
 pub use local::LocalLedger;
 pub use store::{Durability, SledStore};
 

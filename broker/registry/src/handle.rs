@@ -1,10 +1,14 @@
 //! The cheap handle that everybody else holds.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use spanwire_model::{Error, ErrorKind, Inventory, Result, ServerId, ServerSpec};
+use spanwire_model::{Error, ErrorKind, Inventory, NodeId, Result, ServerId, ServerSpec};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -13,6 +17,9 @@ use crate::{Attached, owner::Command};
 /// Longest that tasks may take to end once nothing is waited for any more.
 const ABANDON: Duration = Duration::from_secs(1);
 
+/// Calls in flight and waiting, by node and server; what is not there is idle.
+type Loads = HashMap<NodeId, HashMap<ServerId, u32>>;
+
 /// The registry as everybody else sees it. Cloning is cheap.
 #[derive(Clone)]
 pub struct Handle {
@@ -20,6 +27,9 @@ pub struct Handle {
     inventory: watch::Receiver<Arc<Inventory>>,
     attached: Arc<ArcSwap<HashMap<ServerId, Arc<Attached>>>>,
     local_state: Arc<ArcSwap<Bytes>>,
+    /// How busy the servers of the other nodes are. A short lock for a look-up, so that a heartbeat makes no new inventory.
+    loads: Arc<RwLock<Loads>>,
+    draining: Arc<watch::Sender<bool>>,
     shutdown: CancellationToken,
     abandon: CancellationToken,
     tasks: TaskTracker,
@@ -35,7 +45,8 @@ impl Handle {
         let attached = Arc::new(ArcSwap::from_pointee(HashMap::new()));
         let local_state = Arc::new(ArcSwap::from_pointee(Bytes::from_static(b"{}")));
         let abandon = CancellationToken::new();
-        Self { commands, inventory, attached, local_state, shutdown, abandon, tasks }
+        let (loads, draining) = (Arc::default(), Arc::new(watch::channel(false).0));
+        Self { commands, inventory, attached, local_state, loads, draining, shutdown, abandon, tasks }
     }
 
     /// All servers at this moment.
@@ -56,6 +67,19 @@ impl Handle {
     /// Calls in flight to the servers of this node.
     pub fn in_flight(&self) -> usize {
         self.attached.load().values().map(|attached| attached.in_flight()).sum()
+    }
+
+    /// Calls that a server of another node had in flight and waiting when that node spoke last, a second ago or so.
+    pub fn load(&self, node: &NodeId, server: &ServerId) -> u32 {
+        let loads = self.loads.read().unwrap_or_else(PoisonError::into_inner);
+        loads.get(node).and_then(|servers| servers.get(server)).copied().unwrap_or(0)
+    }
+
+    /// Says to everybody that this node is about to leave: the others send it nothing new, as far as they can. It cannot be taken back.
+    pub async fn drain(&self) {
+        if !self.draining.send_replace(true) {
+            self.tell(Command::Drain).await;
+        }
     }
 
     /// What peers ask for with [`INVENTORY_METHOD`](crate::INVENTORY_METHOD): the servers of this node as JSON.
@@ -102,6 +126,23 @@ impl Handle {
     pub(crate) async fn tell(&self, command: Command) {
         // The owner is only gone when the node stops.
         let _ = self.commands.send(command).await;
+    }
+
+    /// Whether this node is about to leave.
+    pub(crate) fn draining(&self) -> watch::Receiver<bool> {
+        self.draining.subscribe()
+    }
+
+    pub(crate) fn local_loads(&self) -> Vec<(ServerId, u32)> {
+        self.attached.load().iter().map(|(id, attached)| (id.clone(), attached.load())).collect()
+    }
+
+    pub(crate) fn set_loads(&self, node: &NodeId, servers: HashMap<ServerId, u32>) {
+        self.loads.write().unwrap_or_else(PoisonError::into_inner).insert(node.clone(), servers);
+    }
+
+    pub(crate) fn forget_loads(&self, node: &NodeId) {
+        self.loads.write().unwrap_or_else(PoisonError::into_inner).remove(node);
     }
 
     pub(crate) fn set_attached(&self, attached: HashMap<ServerId, Arc<Attached>>) {

@@ -6,18 +6,23 @@
 mod attached;
 mod handle;
 mod listing;
+mod machine;
 mod owner;
 mod peers;
+mod presence;
+mod queue;
 mod state;
 pub mod store;
 mod supervisor;
 
 use std::{sync::Arc, time::Duration};
 
-pub use attached::{Attached, Slot};
+pub use attached::Attached;
 pub use handle::Handle;
 pub use listing::ListLimits;
+pub use machine::{MAX_AGENTS, MAX_RECORD_BYTES, MAX_REPLICAS, MAX_SERVERS, Machine};
 pub use peers::INVENTORY_METHOD;
+pub use queue::Slot;
 use spanwire_model::{Backbone, Connector, Inventory, NodeId, Result, ServerSpec, Store};
 use tokio::sync::{mpsc, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -49,8 +54,12 @@ pub struct Config {
     pub probe: Duration,
     /// How often a node says that it is alive.
     pub heartbeat: Duration,
-    /// Heartbeats missed before a node counts as gone.
-    pub heartbeats_missed: u32,
+    /// So many heartbeats without a word make a node suspect: others are asked before it.
+    pub heartbeats_until_suspect: u32,
+    /// So many make it gone, and its servers with it.
+    pub heartbeats_until_gone: u32,
+    /// The version of this program, for the other nodes.
+    pub version: Arc<str>,
 }
 
 impl Config {
@@ -67,7 +76,9 @@ impl Config {
             stable_after: Duration::from_secs(10),
             probe: Duration::from_secs(15),
             heartbeat: Duration::from_secs(1),
-            heartbeats_missed: 4,
+            heartbeats_until_suspect: 4,
+            heartbeats_until_gone: 12,
+            version: "".into(),
         }
     }
 }

@@ -14,9 +14,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Config, Handle, Parts,
-    attached::Gate,
-    peers,
+    Config, Handle, Parts, peers,
+    queue::Gate,
     state::{Beat, NodeState, WireServer},
     store::books,
     supervisor::{Lists, Report, Supervisor},
@@ -27,12 +26,30 @@ const MAX_STATE_BYTES: usize = 8 * 1024 * 1024;
 
 /// What the owner is asked and told.
 pub(crate) enum Command {
-    Add { spec: Box<ServerSpec>, replace: bool, reply: oneshot::Sender<Result<()>> },
-    Remove { id: ServerId, reply: oneshot::Sender<Result<bool>> },
-    Report { id: ServerId, report: Box<Report> },
-    EraFound { id: ServerId, generation: u64, era: Era },
+    Add {
+        spec: Box<ServerSpec>,
+        replace: bool,
+        reply: oneshot::Sender<Result<()>>,
+    },
+    Remove {
+        id: ServerId,
+        reply: oneshot::Sender<Result<bool>>,
+    },
+    Report {
+        id: ServerId,
+        report: Box<Report>,
+    },
+    EraFound {
+        id: ServerId,
+        generation: u64,
+        era: Era,
+    },
     PeerState(Box<NodeState>),
     PeerGone(NodeId),
+    /// How all the other nodes are.
+    Presence(Vec<NodeInfo>),
+    /// This node is about to leave.
+    Drain,
 }
 
 /// A server of this node.
@@ -52,6 +69,7 @@ pub(crate) struct Owner {
     beats: watch::Sender<Beat>,
     locals: BTreeMap<ServerId, Local>,
     peers: BTreeMap<NodeId, Vec<Arc<ServerEntry>>>,
+    presence: BTreeMap<NodeId, NodeInfo>,
     eras: HashMap<ServerId, books::KnownEra>,
     generation: u64,
     beat: Beat,
@@ -69,6 +87,7 @@ impl Owner {
             beats: watch::channel(beat).0,
             locals: BTreeMap::new(),
             peers: BTreeMap::new(),
+            presence: BTreeMap::new(),
             eras: HashMap::new(),
             generation: 0,
             beat,
@@ -138,11 +157,17 @@ impl Owner {
             Command::EraFound { id, generation, era } => self.era_found(id, generation, era).await,
             Command::PeerState(state) => self.peer_state(*state),
             Command::PeerGone(node) => {
+                self.presence.remove(&node);
                 if self.peers.remove(&node).is_some() {
                     tracing::info!(peer = %node, "node is gone");
                     self.version += 1;
                 }
             }
+            Command::Presence(nodes) => {
+                self.presence = nodes.into_iter().map(|node| (node.id.clone(), node)).collect();
+                self.version += 1;
+            }
+            Command::Drain => self.version += 1,
         }
     }
 
@@ -267,16 +292,9 @@ impl Owner {
             }
         }
         let mut servers = locals;
-        servers.extend(self.peers.values().flatten().cloned());
+        servers.extend(self.peers.values().flatten().map(|entry| self.with_load(entry)));
         servers.sort_by(|a, b| (&a.id, &a.node).cmp(&(&b.id, &b.node)));
-        let alive = |id: &NodeId| NodeInfo {
-            id: id.clone(),
-            state: spanwire_model::NodeState::Alive,
-            version: "".into(),
-            silent: std::time::Duration::ZERO,
-        };
-        let mut nodes: Vec<NodeInfo> = std::iter::once(&self.config.node).chain(self.peers.keys()).map(alive).collect();
-        nodes.sort_by(|a, b| a.id.cmp(&b.id));
+        let nodes = self.nodes();
         self.publisher.send_replace(Arc::new(Inventory { version: self.version, servers, nodes }));
         // The peers are told after the inventory is out, so that what they ask for is never older than what they were told.
         self.beats.send_if_modified(|beat| {
@@ -284,6 +302,27 @@ impl Owner {
             *beat = self.beat;
             changed
         });
+    }
+
+    /// An entry of a peer, with what its node said of its load since.
+    fn with_load(&self, entry: &Arc<ServerEntry>) -> Arc<ServerEntry> {
+        let load = self.handle.load(&entry.node, &entry.id);
+        if entry.load == load { entry.clone() } else { Arc::new(ServerEntry { load, ..ServerEntry::clone(entry) }) }
+    }
+
+    /// This node and those whose servers are known, ordered by id.
+    fn nodes(&self) -> Vec<NodeInfo> {
+        use spanwire_model::NodeState::{Alive, Draining};
+        let this = NodeInfo {
+            id: self.config.node.clone(),
+            state: if *self.handle.draining().borrow() { Draining } else { Alive },
+            version: self.config.version.clone(),
+            silent: std::time::Duration::ZERO,
+        };
+        let others = self.peers.keys().filter_map(|id| self.presence.get(id).cloned());
+        let mut nodes: Vec<NodeInfo> = std::iter::once(this).chain(others).collect();
+        nodes.sort_by(|a, b| a.id.cmp(&b.id));
+        nodes
     }
 
     fn entry(&self, id: &ServerId, local: &Local) -> ServerEntry {
@@ -298,7 +337,7 @@ impl Owner {
             call_timeout: local.call_timeout_ms.map(std::time::Duration::from_millis),
             source: Source::Config,
             placed: None,
-            load: 0,
+            load: local.report.attached.as_ref().map_or(0, |attached| attached.load()),
         }
     }
 }

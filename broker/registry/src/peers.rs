@@ -1,13 +1,19 @@
-//! The other nodes: each says now and then that it is alive and which version of its servers it has; whoever has an older one asks.
+//! The other nodes: each says once a second that it is alive, how busy its servers are, and which version of them it has; whoever has an
+//! older one asks. What their silence means is decided in [`crate::presence`].
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures::{StreamExt, stream::BoxStream};
 use serde::{Deserialize, Serialize};
 use spanwire_mcp::{Limits, Message};
 use spanwire_model::{
-    Address, Backbone, BusMessage, BusRequest, Error, ErrorKind, Frame, NodeId, Principal, Publication, Result, Topic,
+    Address, Backbone, BusMessage, BusRequest, Error, ErrorKind, Frame, NodeId, Principal, Publication, Result,
+    ServerId, Topic,
 };
 use tokio::{
     sync::{mpsc, watch},
@@ -17,6 +23,7 @@ use tokio::{
 use crate::{
     Config, Handle,
     owner::Command,
+    presence::{MAX_NODES, Patience, Presence},
     state::{Beat, NodeState},
 };
 
@@ -41,18 +48,33 @@ const ASK_AGAIN: [Duration; 5] = [
 /// Nesting of a node's state: that of a server's own message, and what is around it here.
 const MAX_DEPTH: usize = 96;
 
-/// Nodes that are followed. More are ignored, with a warning.
-const MAX_NODES: usize = 256;
+/// How often the clock is looked at between two heartbeats.
+const LOOKS: u32 = 4;
 
+/// Servers whose load is told with a heartbeat: the busiest ones. A server that is not named is idle.
+const MAX_LOADS: usize = 256;
+
+/// What nodes say. A member that an older node does not know is left out by it.
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "what", rename_all = "lowercase")]
 enum Word {
-    Alive { beat: Beat },
+    Alive {
+        beat: Beat,
+        /// It takes nothing new.
+        #[serde(default)]
+        draining: bool,
+        /// The version of its program.
+        #[serde(default)]
+        version: Arc<str>,
+        /// Calls in flight and waiting, by server.
+        #[serde(default)]
+        load: BTreeMap<ServerId, u32>,
+    },
     Leaving,
 }
 
+/// How far a node's servers are known.
 struct Peer {
-    last_seen: Instant,
     /// What it said last.
     heard: Beat,
     /// What we have of it.
@@ -66,6 +88,7 @@ struct Peers {
     backbone: Arc<dyn Backbone>,
     handle: Handle,
     beats: watch::Receiver<Beat>,
+    presence: Presence,
     peers: HashMap<NodeId, Peer>,
     answers: mpsc::Sender<(NodeId, Result<NodeState>)>,
 }
@@ -79,7 +102,12 @@ pub(crate) async fn start(
 ) -> Result<()> {
     let words = backbone.subscribe(TOPIC).await?;
     let (answers, inbox) = mpsc::channel(MAX_NODES);
-    let peers = Peers { config, backbone, handle: handle.clone(), beats, peers: HashMap::new(), answers };
+    let patience = Patience {
+        suspect: config.heartbeat * config.heartbeats_until_suspect,
+        gone: config.heartbeat * config.heartbeats_until_gone,
+    };
+    let presence = Presence::new(patience, Instant::now());
+    let peers = Peers { config, backbone, handle: handle.clone(), beats, presence, peers: HashMap::new(), answers };
     handle.tasks().spawn(peers.run(words, inbox));
     Ok(())
 }
@@ -91,15 +119,17 @@ impl Peers {
         mut answers: mpsc::Receiver<(NodeId, Result<NodeState>)>,
     ) {
         let stopping = self.handle.stopping().clone();
+        let mut draining = self.handle.draining();
         let mut ticks = tokio::time::interval(self.config.heartbeat);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut looks = tokio::time::interval(self.config.heartbeat / LOOKS);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 () = stopping.cancelled() => break,
-                _ = ticks.tick() => {
-                    self.speak().await;
-                    self.bury().await;
-                }
+                _ = ticks.tick() => self.speak().await,
+                _ = looks.tick() => self.look(false).await,
+                Ok(()) = draining.changed() => self.speak().await,
                 changed = self.beats.changed() => if changed.is_ok() { self.speak().await },
                 Some((node, answer)) = answers.recv() => self.take(node, answer).await,
                 word = words.next() => match word {
@@ -115,7 +145,9 @@ impl Peers {
 
     async fn speak(&mut self) {
         let beat = *self.beats.borrow_and_update();
-        self.say(&Word::Alive { beat }).await;
+        let draining = *self.handle.draining().borrow();
+        let load = busiest(self.handle.local_loads());
+        self.say(&Word::Alive { beat, draining, version: self.config.version.clone(), load }).await;
     }
 
     async fn say(&self, word: &Word) {
@@ -127,26 +159,29 @@ impl Peers {
     }
 
     async fn hear(&mut self, publication: Publication) {
-        let node = publication.from;
+        let (node, now) = (publication.from, Instant::now());
         if node == self.config.node {
+            self.presence.echo(now);
             return;
         }
         match serde_json::from_slice(&publication.payload) {
-            Ok(Word::Alive { beat }) => {
-                let is_new = !self.peers.contains_key(&node);
-                if is_new && self.peers.len() >= MAX_NODES {
+            Ok(Word::Alive { beat, draining, version, load }) => {
+                let is_new = !self.presence.knows(&node);
+                if is_new && !self.presence.has_room() {
                     tracing::warn!(peer = %node, "more than {MAX_NODES} nodes: ignored");
                     return;
                 }
+                self.handle.set_loads(&node, load.into_iter().take(MAX_LOADS).collect());
+                let changed = self.presence.alive(&node, draining, &version, now);
                 if is_new {
                     tracing::info!(peer = %node, "node joined");
                     // A newcomer should not wait for our next tick.
                     self.speak().await;
                 }
-                let now = Instant::now();
-                let new = Peer { last_seen: now, heard: beat, known: None, asked: None };
-                let peer = self.peers.entry(node.clone()).or_insert(new);
-                peer.last_seen = now;
+                if changed {
+                    self.look(true).await;
+                }
+                let peer = self.peers.entry(node.clone()).or_insert(Peer { heard: beat, known: None, asked: None });
                 peer.heard = beat;
                 if peer.known != Some(beat) && peer.asked.is_none() {
                     peer.asked = Some(beat);
@@ -154,11 +189,30 @@ impl Peers {
                 }
             }
             Ok(Word::Leaving) => {
-                self.peers.remove(&node);
-                self.handle.tell(Command::PeerGone(node)).await;
+                self.presence.left(&node, now);
+                self.forget(node).await;
             }
             Err(error) => tracing::warn!(peer = %node, "unreadable heartbeat: {error}"),
         }
+    }
+
+    /// Looks who is silent; tells the owner when anybody is to be shown otherwise than before.
+    async fn look(&mut self, is_news: bool) {
+        let now = Instant::now();
+        let (gone, changed) = self.presence.look(self.backbone.is_connected(), now);
+        for node in gone {
+            tracing::warn!(peer = %node, "no heartbeat for too long: gone");
+            self.forget(node).await;
+        }
+        if changed || is_news {
+            self.handle.tell(Command::Presence(self.presence.nodes(now))).await;
+        }
+    }
+
+    async fn forget(&mut self, node: NodeId) {
+        self.peers.remove(&node);
+        self.handle.forget_loads(&node);
+        self.handle.tell(Command::PeerGone(node)).await;
     }
 
     fn ask(&self, node: NodeId) {
@@ -195,27 +249,14 @@ impl Peers {
             Err(error) => tracing::warn!(peer = %node, "does not tell its servers: {error}"),
         }
     }
+}
 
-    async fn bury(&mut self) {
-        // While we are cut off ourselves, silence proves nothing; afterwards each gets the whole time again.
-        if !self.backbone.is_connected() {
-            let now = Instant::now();
-            self.peers.values_mut().for_each(|peer| peer.last_seen = now);
-            return;
-        }
-        let patience = self.config.heartbeat * self.config.heartbeats_missed;
-        let gone: Vec<NodeId> = self
-            .peers
-            .iter()
-            .filter(|(_, peer)| peer.last_seen.elapsed() > patience)
-            .map(|(node, _)| node.clone())
-            .collect();
-        for node in gone {
-            tracing::warn!(peer = %node, "no heartbeat for {} ms", patience.as_millis());
-            self.peers.remove(&node);
-            self.handle.tell(Command::PeerGone(node)).await;
-        }
-    }
+/// The loads that are told: those of the busiest servers.
+fn busiest(mut loads: Vec<(ServerId, u32)>) -> BTreeMap<ServerId, u32> {
+    loads.retain(|(_, load)| *load > 0);
+    loads.sort_by_key(|(_, load)| std::cmp::Reverse(*load));
+    loads.truncate(MAX_LOADS);
+    loads.into_iter().collect()
 }
 
 /// Asks again when nothing was there to answer: a node that starts speaks a moment before it can be asked.

@@ -21,9 +21,9 @@ use uuid::Uuid;
 
 use crate::{
     Attached, Config, Handle,
-    attached::Gate,
     listing::{self, Complaints, ListLimits, ReadList},
     owner::Command,
+    queue::Gate,
 };
 
 /// What a supervisor says of its server.
@@ -144,6 +144,7 @@ impl Supervisor {
             facts: facts.clone(),
             transport: self.transport.clone(),
             call_timeout: self.spec.call_timeout_ms.map(Duration::from_millis),
+            fence: None,
             gate: self.gate.clone(),
         });
         let mut changed: Vec<ListKind> = ListKind::ALL.to_vec();

@@ -7,13 +7,15 @@ use std::{future::Future, pin::pin, task::Poll};
 use futures::poll;
 use spanwire_mcp::Json;
 use spanwire_model::{
-    Error, ErrorKind, Health, Listing, ListingEntry, Reply, ServerEntry, ServerFacts, ServerState, Upstream,
+    Error, ErrorKind, Health, Lease, Listing, ListingEntry, Reply, ServerEntry, ServerFacts, ServerState, Upstream,
     UpstreamCall,
 };
 
+use tokio::time::Instant;
+
 use super::*;
 use crate::{
-    attached::Gate,
+    queue::Gate,
     state::{Beat, NodeState, WireServer},
 };
 
@@ -39,6 +41,7 @@ fn attached(gate: &Arc<Gate>) -> Attached {
         }),
         transport: "stdio".into(),
         call_timeout: None,
+        fence: None,
         gate: gate.clone(),
     }
 }
@@ -46,6 +49,11 @@ fn attached(gate: &Arc<Gate>) -> Attached {
 fn kind(outcome: Poll<Result<Slot>>) -> Option<ErrorKind> {
     let Poll::Ready(outcome) = outcome else { panic!("still waiting") };
     outcome.err().map(|error| error.kind)
+}
+
+fn anyone() -> &'static Arc<str> {
+    static ANYONE: std::sync::LazyLock<Arc<str>> = std::sync::LazyLock::new(|| "anyone".into());
+    &ANYONE
 }
 
 async fn is_waiting(slot: impl Future<Output = Result<Slot>>) -> bool {
@@ -56,34 +64,51 @@ async fn is_waiting(slot: impl Future<Output = Result<Slot>>) -> bool {
 async fn a_gate_holds_over_restarts_and_bounds_who_waits() {
     let gate = Arc::new(Gate::new(2, 1));
     let (before, after) = (attached(&gate), attached(&gate));
-    let (first, second) = (before.slot().await.unwrap(), after.slot().await.unwrap());
+    let (first, second) = (before.slot(anyone()).await.unwrap(), after.slot(anyone()).await.unwrap());
     assert_eq!((before.in_flight(), after.in_flight()), (2, 2));
-    let mut waiting = Box::pin(before.slot());
+    let mut waiting = Box::pin(before.slot(anyone()));
     assert!(poll!(&mut waiting).is_pending());
-    assert_eq!(kind(poll!(pin!(after.slot()))), Some(ErrorKind::Overloaded));
+    assert_eq!(kind(poll!(pin!(after.slot(anyone())))), Some(ErrorKind::Overloaded));
     drop(first);
-    // Whoever waited comes first.
-    assert_eq!(kind(poll!(pin!(after.slot()))), Some(ErrorKind::Overloaded));
+    // Whoever waited comes first, and waits no more: there is room behind it.
+    assert!(is_waiting(after.slot(anyone())).await);
     let third = waiting.await.unwrap();
     assert_eq!(before.in_flight(), 2);
     // One that gives up waiting makes room for another one.
-    assert!(is_waiting(before.slot()).await);
-    assert!(is_waiting(after.slot()).await);
+    assert!(is_waiting(before.slot(anyone())).await);
+    assert!(is_waiting(after.slot(anyone())).await);
     drop((second, third));
     assert_eq!(before.in_flight(), 0);
-    assert_eq!(kind(poll!(pin!(before.slot()))), None);
+    assert_eq!(kind(poll!(pin!(before.slot(anyone())))), None);
 }
 
 #[tokio::test]
 async fn a_closed_gate_sends_everybody_away() {
     let gate = Arc::new(Gate::new(1, 5));
     let server = attached(&gate);
-    let _held = server.slot().await.unwrap();
-    let mut waiting = Box::pin(server.slot());
+    let _held = server.slot(anyone()).await.unwrap();
+    let mut waiting = Box::pin(server.slot(anyone()));
     assert!(poll!(&mut waiting).is_pending());
     gate.close();
     assert_eq!(waiting.await.unwrap_err().kind, ErrorKind::Unavailable);
-    assert_eq!(kind(poll!(pin!(server.slot()))), Some(ErrorKind::Unavailable));
+    assert_eq!(kind(poll!(pin!(server.slot(anyone())))), Some(ErrorKind::Unavailable));
+}
+
+#[tokio::test]
+async fn nothing_is_sent_to_a_server_whose_lease_is_over() {
+    let gate = Arc::new(Gate::new(1, 5));
+    let (lease, keeper) = Lease::new("place.fs.0", 7, Instant::now() + Duration::from_secs(3600));
+    let server = Attached { fence: Some(lease.fence()), ..attached(&gate) };
+    assert!(server.may_run().is_ok());
+    let held = server.slot().await.unwrap();
+    let mut waiting = Box::pin(server.slot());
+    assert!(poll!(&mut waiting).is_pending());
+    // Whoever waited while the lease ran out is refused like the others: nothing was executed.
+    keeper.valid_until.send_replace(Instant::now());
+    drop(held);
+    assert_eq!(waiting.await.unwrap_err().kind, ErrorKind::Unavailable);
+    assert_eq!(server.may_run().unwrap_err().kind, ErrorKind::Unavailable);
+    assert_eq!(server.in_flight(), 0);
 }
 
 fn server(id: &str, bytes: usize) -> ServerEntry {

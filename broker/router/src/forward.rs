@@ -159,11 +159,11 @@ pub(crate) fn execute(
             Method::Listen => Ok(None),
             // Goes on with a call that is running; those that wait for that one's end may have every slot.
             _ if parked => Ok(None),
-            _ => match timeout_at(deadline, attached.slot()).await {
+            _ => match timeout_at(deadline, attached.slot(&call.principal.name)).await {
                 Ok(Err(error)) => Err(error),
                 Ok(Ok(slot)) if Instant::now() < deadline => Ok(Some(slot)),
                 // A slot that comes with the deadline is too late: the server would be asked for nothing.
-                Ok(Ok(_)) | Err(_) => Err(Error::new(ErrorKind::Overloaded, format!("server \"{}\" had no free slot in time", attached.id))),
+                Ok(Ok(_)) | Err(_) => Err(attached.no_slot_in_time()),
             },
         };
         let slot = match slot {

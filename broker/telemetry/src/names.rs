@@ -50,6 +50,10 @@ names! {
     ERROR_TYPE = "error.type";
     /// The JSON-RPC error code as text. RPC; renamed `rpc.status_code` on main, MCP still has this one.
     RPC_RESPONSE_STATUS_CODE = "rpc.response.status_code";
+    /// `grpc`. RPC.
+    RPC_SYSTEM_NAME = "rpc.system.name";
+    /// The method with its service, such as `spanwire.v1.Contexts/Get`. RPC.
+    RPC_METHOD = "rpc.method";
     /// `tcp`, or `pipe` for stdio. General.
     NETWORK_TRANSPORT = "network.transport";
     /// Address of the caller. SERVER spans. General.
@@ -197,6 +201,8 @@ names! {
 pub const ERROR_TYPE_TOOL: &str = "tool_error";
 /// [`GEN_AI_OPERATION_NAME`] of `tools/call` (MCP).
 pub const OPERATION_EXECUTE_TOOL: &str = "execute_tool";
+/// [`RPC_SYSTEM_NAME`] of the control API.
+pub const RPC_SYSTEM_GRPC: &str = "grpc";
 /// The label value of whatever would make a metric grow without bound.
 pub const OTHER: &str = "_other";
 
@@ -209,8 +215,10 @@ pub fn call_span(method: &str, target: Option<&str>) -> Cow<'static, str> {
     }
 }
 
-/// Span name of a command on its way into the ledger.
-pub const SPAN_LEDGER_APPEND: &str = "ledger append";
+/// Span name of a request to the control API, and [`RPC_METHOD`]: `{service}/{method}` (RPC).
+pub fn rpc_span(service: &str, method: &str) -> String {
+    format!("{service}/{method}")
+}
 
 /// Span name on the backbone: `{messaging.operation.name} {messaging.destination.template}` (Messaging).
 pub fn bus_span(operation: &str, template: &str) -> Cow<'static, str> {

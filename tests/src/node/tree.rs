@@ -2,7 +2,7 @@
 
 use std::{fs, time::Duration};
 
-pub(super) use rustix::process::Signal;
+pub use rustix::process::Signal;
 use rustix::process::{Pid, kill_process};
 use tokio::time::{Instant, sleep};
 
@@ -64,7 +64,7 @@ pub(super) async fn wait_gone(processes: &[Process], limit: Duration) -> Vec<Pro
 }
 
 /// Sends a signal. A process that is gone does not mind.
-pub(super) fn signal(pid: u32, signal: Signal) {
+pub fn signal(pid: u32, signal: Signal) {
     if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
         let _ = kill_process(pid, signal);
     }

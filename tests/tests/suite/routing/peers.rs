@@ -70,8 +70,10 @@ const ALIVE: &str = r#"{"what":"alive","beat":{"incarnation":1,"version":1}}"#;
 #[tokio::test]
 async fn a_node_that_falls_silent_is_removed() {
     let world = World::new();
-    let quick: fn(&mut spanwire_registry::Config) =
-        |config| (config.heartbeat, config.heartbeats_missed) = (Duration::from_millis(20), 25);
+    let quick: fn(&mut spanwire_registry::Config) = |config| {
+        config.heartbeat = Duration::from_millis(20);
+        (config.heartbeats_until_suspect, config.heartbeats_until_gone) = (10, 25);
+    };
     let a = world.start("a", Setup { registry: quick, ..Setup::of(&[]) }).await;
     let ghost = world.impostor("ghost", &STATE.replace("NODE", "ghost").replace("INC", "1")).await;
     ghost.say("ghost", ALIVE).await;

@@ -190,10 +190,11 @@ async fn whoever_waits_for_a_server_that_is_removed_is_told() {
     node.registry.add(spanwire_model::ServerSpec { max_in_flight: Some(1), ..fs.spec() }, false).await.unwrap();
     node.ready("fs", "a").await;
     let attached = node.registry.attached(&"fs".parse().unwrap()).unwrap();
-    let _slot = attached.slot().await.unwrap();
+    let anyone: Arc<str> = "anyone".into();
+    let _slot = attached.slot(&anyone).await.unwrap();
     let waiting = tokio::spawn({
         let attached = attached.clone();
-        async move { attached.slot().await }
+        async move { attached.slot(&anyone).await }
     });
     tokio::task::yield_now().await;
     node.registry.remove(&"fs".parse().unwrap()).await.unwrap();
