@@ -3,15 +3,20 @@
 
 use std::{collections::BTreeMap, io, sync::Arc};
 
-use spanwire_model::{Book, Machine, OPERATIONS_KEPT, Read, Receipt, Shard, StoreError, Write};
-use tokio::sync::{oneshot, watch};
+use spanwire_model::{Book, Error, ErrorKind, Machine, OPERATIONS_KEPT, Read, Receipt, Shard, StoreError, Write};
+use tokio::{
+    sync::{oneshot, watch},
+    time::{Instant, timeout_at},
+};
 use uuid::Uuid;
 
 use crate::{
     SledStore,
     cells::Cells,
     error::ApplyError,
+    kept,
     position::Position,
+    prepare,
     shard::{self, ShardCell},
     snapshot::{self, Header},
     step,
@@ -149,6 +154,42 @@ impl Applier {
     /// Tells of each entry that readers see.
     pub(crate) fn applied(&self, shard: Shard) -> Result<watch::Receiver<u64>, ApplyError> {
         Ok(self.cell(shard)?.applied.subscribe())
+    }
+
+    /// Waits until readers see an entry; returns the last one that they see.
+    ///
+    /// # Errors
+    /// `DeadlineExceeded`; `Unavailable` for a shard that goes no further.
+    pub(crate) async fn reach(&self, shard: Shard, wanted: u64, deadline: Instant) -> spanwire_model::Result<u64> {
+        let cell = self.cell(shard)?.clone();
+        let mut applied = cell.applied.subscribe();
+        loop {
+            let sequence = *applied.borrow_and_update();
+            if sequence >= wanted {
+                return Ok(sequence);
+            }
+            prepare::refuse_if_stopped(&cell)?;
+            match timeout_at(deadline, applied.changed()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) | Err(_) => {
+                    let text = format!("shard {shard} is at entry {sequence} and did not reach {wanted} in time");
+                    return Err(Error::new(ErrorKind::DeadlineExceeded, text));
+                }
+            }
+        }
+    }
+
+    /// Makes the log that this node keeps itself begin after the view, when it holds nothing.
+    pub(crate) async fn begin_log(&self, shard: Shard) -> Result<(), StoreError> {
+        let Ok(cell) = self.cell(shard) else { return Ok(()) };
+        let head = cell.live().head.clone();
+        let empty = kept::entries(self.store.tree(), shard, 0).next().is_none();
+        if !empty || head.first == head.sequence + 1 {
+            return Ok(());
+        }
+        let position = |head: Position| Position { first: head.sequence + 1, log_bytes: 0, ..head };
+        let begun = self.replace(shard, None, position).await;
+        begun.map_err(|_| StoreError::Closed)
     }
 
     /// Notes which stream the shard's entries come from.

@@ -9,9 +9,14 @@
 mod applier;
 mod cells;
 mod error;
+mod kept;
 mod leases;
+mod local;
+mod observe;
+mod jetstream;
 mod operations;
 mod position;
+mod prepare;
 mod shard;
 mod snapshot;
 mod step;
@@ -19,8 +24,12 @@ mod store;
 mod view;
 mod wire;
 
+pub use jetstream::{JetStreamLedger, JetStreamOptions, restore_into_streams};
 pub use leases::{JetStreamLeases, JetStreamLeasesConfig, MAX_LEASE_NAME, MIN_LEASE_TTL, MemoryLeases};
+pub use local::LocalLedger;
 pub use store::{Durability, SledStore};
 
+#[cfg(test)]
+mod contract;
 #[cfg(test)]
 mod testing;

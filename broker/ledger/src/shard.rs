@@ -131,6 +131,8 @@ impl ShardCell {
     /// Goes no further.
     pub(crate) fn stop(&self, error: ApplyError) {
         self.live_mut().stopped.get_or_insert(error);
+        // Whoever waits for an entry looks again.
+        self.applied.send_modify(|_| {});
     }
 
     /// Puts another view in the place of this one; readers see one or the other.

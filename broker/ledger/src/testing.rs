@@ -23,17 +23,21 @@ pub(crate) struct TestMachine {
 #[derive(Debug, Deserialize)]
 #[serde(tag = "do", rename_all = "lowercase")]
 enum Body {
-    /// Sets a key; with `if`, only when its value is that. `null` stands for no value.
+    /// Sets a key; with `if`, only when its value is that; with `absent`, only when it is not there.
     Put {
         key: String,
         value: String,
         #[serde(default, rename = "if")]
-        expected: Option<Option<String>>,
+        expected: Option<String>,
+        #[serde(default)]
+        absent: bool,
     },
     /// Removes a key.
     Delete { key: String },
     /// Counts a key up, and answers with the number.
     Count { key: String },
+    /// Sets two keys to the number of the entry.
+    Pair { one: String, two: String },
     /// A value of so many bytes.
     Fill { key: String, bytes: usize },
     /// Changes something, and then refuses.
@@ -54,9 +58,9 @@ impl Machine for TestMachine {
         };
         let done = |text: String| Ok(Ok(Json::from_trusted(text)));
         match body {
-            Body::Put { key, value, expected } => {
+            Body::Put { key, value, expected, absent } => {
                 let there = view.get(key.as_bytes())?.map(|value| String::from_utf8(value).unwrap());
-                if expected.is_some_and(|expected| expected != there) {
+                if expected.is_some_and(|expected| Some(expected) != there) || (absent && there.is_some()) {
                     return refuse(RefusalReason::Conflict, "another value is there");
                 }
                 view.put(key.into_bytes(), value.into_bytes());
@@ -71,6 +75,11 @@ impl Machine for TestMachine {
                 let next = there.unwrap_or(0_u64) + 1;
                 view.put(key.into_bytes(), next.to_string().into_bytes());
                 done(next.to_string())
+            }
+            Body::Pair { one, two } => {
+                view.put(one.into_bytes(), entry.sequence.to_string().into_bytes());
+                view.put(two.into_bytes(), entry.sequence.to_string().into_bytes());
+                done(entry.sequence.to_string())
             }
             Body::Fill { key, bytes } => {
                 view.put(key.into_bytes(), vec![b'x'; bytes]);

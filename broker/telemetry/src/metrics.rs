@@ -12,7 +12,7 @@ use prometheus_client::{
     registry::Registry,
 };
 use spanwire_mcp::{Method, Revision};
-use spanwire_model::{ServerState, ShardStatus, TraceContext};
+use spanwire_model::{ServerState, Shard, ShardStatus, TraceContext};
 
 use self::{series::Series, shards::Shards};
 use crate::names;
@@ -192,6 +192,11 @@ impl Metrics {
     /// How the shards of the ledger are on this node.
     pub fn set_shards(&self, shards: &[ShardStatus]) {
         self.shards.set(shards);
+    }
+
+    /// A command was appended here, or not, with this outcome: `applied`, a refusal's reason, or an error kind's name.
+    pub fn ledger_appended(&self, shard: Shard, outcome: &str, took: Duration) {
+        self.shards.appended(shard, outcome, took);
     }
 
     /// A server was started again.

@@ -63,7 +63,24 @@ fn each_fault_says_where_and_what() {
     check("[[principals]]\nname='a'\ntoken='x'\n[[principals]]\nname='a'\ntoken='y'", "already a principal \"a\"");
     check("[[principals]]\nname='a'\ntoken='x'\n[[principals]]\nname='b'\ntoken='x'", "token of another principal");
     check("[[principals]]\nname='a'\ntoken_sha256='12'", "64 hex digits");
+    check(
+        "[[principals]]\nname='a'\ntoken='x'\ncontexts=['a:wriet']",
+        "principals[0].contexts: \"a:wriet\": there is no",
+    );
+    check("[ledger]\nstore='jetstream'", "ledger.store: \"jetstream\" needs a [nats] section");
+    check("[ledger]\nreplicas=3", "ledger.replicas: is for a ledger in JetStream");
+    check("[nats]\nurl='x'\n[ledger]\nreplicas=2", "ledger.replicas: must be 1, 3 or 5");
+    check("[ledger]\nkeep_entries=0", "ledger.keep_entries: must be at least 1");
+    check("[ledger]\nreplcas=0", "unknown key \"replcas\"; did you mean \"replicas\"?");
+    check("[context]\nmax_keys=0", "context.max_keys: must be from 1 to ");
+    check("[context]\nmax_value_bytes=700000", "context.max_value_bytes: must be from 1 to 655360");
+    check("[servers.context]\ncommand='x'", "servers.context: this id belongs to the shared context");
     check("[views.a]\nrename={b='c'}", "\"b\" is not of the form SERVER__TOOL");
+}
+
+#[test]
+fn the_name_of_the_context_is_free_without_it() {
+    assert!(load("[servers.context]\ncommand='x'\n[context]\nenabled=false").is_ok());
 }
 
 #[test]

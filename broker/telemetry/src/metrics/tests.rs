@@ -30,6 +30,7 @@ fn touch_all(metrics: &Metrics) -> [InFlight; 1] {
     metrics.set_backbone_in_flight(1);
     metrics.set_sessions(1);
     metrics.set_shards(&[shard(ShardState::Following, 5, 7)]);
+    metrics.ledger_appended(Shard::REGISTRY, "applied", Duration::from_millis(1));
     [metrics.in_flight()]
 }
 
@@ -102,6 +103,7 @@ fn values_are_as_told() {
         "spanwire_servers{state=\"ready\"} 2",
         "spanwire_servers{state=\"starting\"} 0",
         "spanwire_nodes 3",
+        "spanwire_ledger_appends_total{shard=\"registry.0\",outcome=\"applied\"} 1",
         "spanwire_server_restarts_total{spanwire_server=\"git\"} 1",
         "spanwire_telemetry_spans_total{result=\"exported\"} 2",
         "spanwire_telemetry_spans_total{result=\"failed\"} 0",

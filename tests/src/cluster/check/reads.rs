@@ -24,7 +24,8 @@ pub fn check(operations: &[Operation], log: &[Event]) -> Findings {
             findings.wrong(format!("a read of {key} gave {read:?}, and the log says {then:?}"));
         }
         if let Level::AtLeast(sequence) = *level {
-            let newest = states.and_then(|states| states.range(..=sequence).next_back()).map_or(0, |(version, _)| *version);
+            let newest =
+                states.and_then(|states| states.range(..=sequence).next_back()).map_or(0, |(version, _)| *version);
             if read.version < newest {
                 let version = read.version;
                 findings.wrong(format!("a read of {key} from {sequence} on gave {version}, older than {newest}"));

@@ -90,11 +90,7 @@ fn an_appended_number_that_vanishes_is_found() {
 fn an_unknown_write_may_have_happened_late_or_never() {
     let never = [put("k", 1, 0, 10, unknown()), read("k", LINEAR, 0, &[], 20, 30)];
     assert!(check(&never, &[]).is_clean());
-    let late = [
-        put("k", 1, 0, 10, unknown()),
-        read("k", LINEAR, 0, &[], 20, 30),
-        read("k", LINEAR, 7, &[1], 40, 50),
-    ];
+    let late = [put("k", 1, 0, 10, unknown()), read("k", LINEAR, 0, &[], 20, 30), read("k", LINEAR, 7, &[1], 40, 50)];
     assert!(check(&late, &[event("k", 7, &[1])]).is_clean());
     let early = [read("k", LINEAR, 7, &[1], 0, 10), put("k", 1, 20, 30, unknown())];
     assert_eq!(check(&early, &[event("k", 7, &[1])]).wrong.len(), 1, "read before it was written");
