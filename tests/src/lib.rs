@@ -1,6 +1,7 @@
 //! The harness of the end-to-end tests, and the benchmark.
 
 pub mod bench;
+pub mod certificates;
 pub mod cluster;
 pub mod fault_server;
 pub mod ledger_writer;
