@@ -10,9 +10,9 @@ mod applier;
 mod cells;
 mod error;
 mod kept;
+mod leases;
 mod local;
 mod observe;
-mod leases;
 mod operations;
 mod position;
 mod prepare;
@@ -23,8 +23,8 @@ mod store;
 mod view;
 mod wire;
 
-pub use local::LocalLedger;
 pub use leases::{JetStreamLeases, JetStreamLeasesConfig, MAX_LEASE_NAME, MIN_LEASE_TTL, MemoryLeases};
+pub use local::LocalLedger;
 pub use store::{Durability, SledStore};
 
 #[cfg(test)]

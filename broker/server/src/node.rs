@@ -71,6 +71,8 @@ pub(crate) async fn start(config: Config) -> anyhow::Result<RunningNode> {
         store: Arc::new(store),
         backbone: backbone.clone(),
         resolve: Arc::new(build::resolve),
+        ledger: durable.ledger.clone(),
+        leases: durable.leases.clone(),
     };
     let registry = spanwire_registry::start(build::registry(&config, &node), parts, build::specs(&config)?).await?;
     let router = Router::start(
@@ -140,14 +142,9 @@ async fn bind(address: SocketAddr, what: &str) -> anyhow::Result<TcpListener> {
 }
 
 impl RunningNode {
-<<<<<<< HEAD
     /// Leaves without a failed call. First it is only said: `/readyz` fails and the other nodes send nothing new, while everything is
     /// still answered for `limits.drain_grace_ms`. Then running calls may finish within `limits.shutdown_timeout_ms`, and all stops: edges
-    /// first, then the router, then the servers, the backbone, and telemetry last, so that every span of the way down is still delivered.
-=======
-    /// Lets running calls finish within `limits.shutdown_timeout_ms`, and stops: edges first, then the router, then the servers, the
-    /// ledger, the backbone, and telemetry last, so that every span of the way down is still delivered.
->>>>>>> surface
+    /// first, then the router, then the servers, the ledger, the backbone, and telemetry last, so that every span of the way down is still delivered.
     pub(crate) async fn shutdown(self) {
         self.registry.drain().await;
         tokio::time::sleep(self.grace).await;

@@ -2,21 +2,12 @@
 
 use std::collections::BTreeSet;
 
-<<<<<<< HEAD
-use super::{Config, OtlpProtocol, PrincipalTable, Problem};
-
-const MAX_PRINCIPAL_NAME: usize = 64;
-const SHA256_HEX_DIGITS: usize = 64;
-=======
-use super::{Config, LedgerStore, Nats, OtlpProtocol, PrincipalTable, Problem};
+use super::{Config, LedgerStore, OtlpProtocol, PrincipalTable, Problem};
 
 const MAX_PRINCIPAL_NAME: usize = 64;
 const SHA256_HEX_DIGITS: usize = 64;
 /// The id of the builtin server of the shared context.
 pub(crate) const CONTEXT_SERVER: &str = "context";
-/// Shortest secret that can seal, in characters.
-const MIN_SEAL_SECRET: usize = 32;
->>>>>>> surface
 
 impl Config {
     /// Everything that cannot work, in the order of the file's sections.

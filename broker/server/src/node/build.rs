@@ -5,15 +5,15 @@ use std::{io::IsTerminal, net::SocketAddr, sync::Arc, time::Duration};
 use anyhow::Context;
 use spanwire_backbone::{memory::Hub, nats};
 use spanwire_http::server::SessionPlaces;
-use spanwire_model::{
-    Backbone, EraChoice, Error, ErrorKind, NodeId, Placement, Result, ServerId, ServerSpec, Target,
-};
+use spanwire_model::{Backbone, EraChoice, Error, ErrorKind, NodeId, Placement, Result, ServerId, ServerSpec, Target};
 use spanwire_policy::{Policy, PrincipalConfig, TokenDigest};
 use spanwire_telemetry::{OtlpConfig, Telemetry};
 use tokio_util::sync::CancellationToken;
 
 use super::connection;
-use crate::config::{CONTEXT_SERVER, Config, LogFormat, OtlpProtocol, Prefix, StaleEntries, from_environment, interpolate};
+use crate::config::{
+    CONTEXT_SERVER, Config, LogFormat, OtlpProtocol, Prefix, StaleEntries, from_environment, interpolate,
+};
 
 /// Version of this software.
 pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -75,12 +75,16 @@ pub(super) fn input_timeout(config: &Config) -> Duration {
     Duration::from_millis(config.limits.input_timeout_ms)
 }
 
+/// How long a node of a cluster waits before it takes servers that others could run too: until it has heard of them.
+const SETTLE: Duration = Duration::from_millis(1500);
+
 pub(super) fn registry(config: &Config, node: &NodeId) -> spanwire_registry::Config {
     let start = Duration::from_millis(config.limits.start_timeout_ms);
     let mut registry = spanwire_registry::Config {
         connect_timeout: start,
         max_in_flight: config.limits.max_in_flight_per_server,
         version: VERSION.into(),
+        settle: if config.nats.is_some() { SETTLE } else { Duration::ZERO },
         ..spanwire_registry::Config::new(node.clone())
     };
     registry.list.timeout = registry.list.timeout.min(start);

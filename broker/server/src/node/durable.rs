@@ -72,7 +72,8 @@ impl Durable {
             log_events: section.log_events,
             ..Quotas::default()
         };
-        let settings = spanwire_context::Config { quotas, access: access(config), ..spanwire_context::Config::new(node.clone()) };
+        let settings =
+            spanwire_context::Config { quotas, access: access(config), ..spanwire_context::Config::new(node.clone()) };
         let contexts = Contexts::new(self.ledger.clone(), settings, telemetry.clone());
         self.tasks.spawn(contexts.clone().expire(self.leases.clone(), self.stop.clone()));
         Some(contexts)

@@ -240,7 +240,10 @@ pub(super) async fn describe(
         ("space", format!("{} in shard {}", space.name, told.shard)),
         ("keys", format!("{} of {}", space.keys, quotas.keys)),
         ("bytes", format!("{} of {}, {} of them in one value at most", space.bytes, quotas.bytes, quotas.value_bytes)),
-        ("changes", format!("{} of {}, from sequence {} to {}", space.events, quotas.log_events, space.first, space.last)),
+        (
+            "changes",
+            format!("{} of {}, from sequence {} to {}", space.events, quotas.log_events, space.first, space.last),
+        ),
         ("log", format!("{} bytes of {}", space.log_bytes, quotas.log_bytes)),
     ] {
         context.out.line(format!("{} {value}", paint(&format!("{name:<8}"), Tone::Dim)))?;
