@@ -226,8 +226,6 @@ pub fn call_span(method: &str, target: Option<&str>) -> Cow<'static, str> {
 pub fn rpc_span(service: &str, method: &str) -> String {
     format!("{service}/{method}")
 }
-/// Span name of a command on its way into the ledger.
-pub const SPAN_LEDGER_APPEND: &str = "ledger append";
 
 /// Span name on the backbone: `{messaging.operation.name} {messaging.destination.template}` (Messaging).
 pub fn bus_span(operation: &str, template: &str) -> Cow<'static, str> {
