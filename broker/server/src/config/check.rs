@@ -2,14 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use super::{Config, LedgerStore, Nats, OtlpProtocol, PrincipalTable, Problem};
+use super::{Config, LedgerStore, OtlpProtocol, PrincipalTable, Problem};
 
 const MAX_PRINCIPAL_NAME: usize = 64;
 const SHA256_HEX_DIGITS: usize = 64;
 /// The id of the builtin server of the shared context.
 pub(crate) const CONTEXT_SERVER: &str = "context";
-/// Shortest secret that can seal, in characters.
-const MIN_SEAL_SECRET: usize = 32;
 
 impl Config {
     /// Everything that cannot work, in the order of the file's sections.
@@ -18,7 +16,7 @@ impl Config {
         self.check_listen(&mut found);
         self.check_limits(&mut found);
         if let Some(nats) = &self.nats {
-            check_nats(nats, &mut found);
+            found.0.extend(nats.problems());
         }
         self.check_ledger(&mut found);
         self.check_context(&mut found);
@@ -181,27 +179,6 @@ struct Problems(Vec<Problem>);
 impl Problems {
     fn add(&mut self, key: impl Into<String>, what: impl Into<String>) {
         self.0.push(Problem { key: key.into(), what: what.into() });
-    }
-}
-
-fn check_nats(nats: &Nats, found: &mut Problems) {
-    if nats.url.trim().is_empty() {
-        found.add("nats.url", "is empty");
-    }
-    for (here, other, there) in [
-        ("nats.user", "nats.password", nats.user.is_some() && nats.password.is_none()),
-        ("nats.password", "nats.user", nats.password.is_some() && nats.user.is_none()),
-    ] {
-        if there {
-            found.add(here, format!("needs {other} beside it"));
-        }
-    }
-    let seal = nats.seal_secret.as_ref().map(|secret| secret.expose().len());
-    if let Some(length) = seal.filter(|length| *length < MIN_SEAL_SECRET) {
-        found.add("nats.seal_secret", format!("has {length} characters: use at least {MIN_SEAL_SECRET} random ones"));
-    }
-    if nats.prefix.is_empty() || nats.prefix.split('.').any(str::is_empty) || nats.prefix.contains(['*', '>', ' ']) {
-        found.add("nats.prefix", "must be tokens separated by dots, without * and >");
     }
 }
 

@@ -46,6 +46,11 @@ fn each_fault_says_where_and_what() {
     check("[servers.a]\ncommand='x'\nargs=['${NOPE}']", "F: servers.a.args[0]: variable NOPE is not set");
     check("[servers.a]\nurl='http://h'\nheaders={A='${x y}'}", "servers.a.headers.A: \"${\" is not followed by");
     check("[nats]\nurl='${NOPE}'", "nats.url: variable NOPE");
+    check("[nats]\nurl='h'\ntls_cert='c'", "nats.tls_cert: needs nats.tls_key beside it");
+    check("[nats]\nurl='h'\ntls_key='k'", "nats.tls_key: needs nats.tls_cert beside it");
+    check("[nats]\nurl='nats://t@h'\nnkey_seed_file='s'", "nats.token: there is also nats.nkey_seed_file: keep one");
+    check("[nats]\nurl='h'\nprefix='a.*'", "nats.prefix: must be tokens");
+    check("[nats]\nurl='h'\njetstream_domain='a.b'", "nats.jetstream_domain: must be of");
     check("[listen]\nhttp='0.0.0.0:1'", "listen.http: 0.0.0.0:1 is reachable from other machines");
     check("[listen]\nhttp='127.0.0.1:1'\ngrpc='127.0.0.1:1'", "already taken by listen.http");
     check("[limits]\npage_size=0", "limits.page_size: must be at least 1");
@@ -130,7 +135,7 @@ fn a_dollar_without_a_brace_is_plain() {
 fn flags_go_before_the_file() {
     let overrides = Overrides {
         http: Some("127.0.0.1:1".parse().unwrap()),
-        nats_url: Some("nats://u:p@h:4222,tls://tok@i".to_owned()),
+        nats_url: Some("nats://u:p@h:4222,tls://i".to_owned()),
         ..Overrides::default()
     };
     let (config, _) = Source { path: None, overrides }.load_with(&lookup).unwrap();
@@ -139,7 +144,21 @@ fn flags_go_before_the_file() {
     let nats = config.nats.unwrap();
     assert_eq!(nats.url, "nats://h:4222,tls://i");
     assert_eq!((nats.user.as_deref(), nats.password.as_ref().map(Secret::expose)), (Some("u"), Some("p")));
-    assert_eq!(nats.token.as_ref().map(Secret::expose), Some("tok"));
+}
+
+#[test]
+fn credentials_in_an_address_of_a_flag_go_before_those_of_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("spanwire.toml");
+    std::fs::write(&path, "[nats]\nurl='nats://h'\ncredentials_file='a.creds'").unwrap();
+    let nats = |url: &str| {
+        let overrides = Overrides { nats_url: Some(url.to_owned()), ..Overrides::default() };
+        let source = Source { path: Some(path.clone()), overrides };
+        source.load_with(&lookup).unwrap().0.nats.unwrap()
+    };
+    assert!(nats("nats://i").credentials_file.is_some());
+    let token = nats("nats://tok@i");
+    assert_eq!((token.credentials_file, token.token.as_ref().map(Secret::expose)), (None, Some("tok")));
 }
 
 #[test]
