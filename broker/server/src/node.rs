@@ -71,8 +71,6 @@ pub(crate) async fn start(config: Config) -> anyhow::Result<RunningNode> {
         store: Arc::new(store),
         backbone: backbone.clone(),
         resolve: Arc::new(build::resolve),
-        ledger: durable.ledger.clone(),
-        leases: durable.leases.clone(),
     };
     let registry = spanwire_registry::start(build::registry(&config, &node), parts, build::specs(&config)?).await?;
     let router = Router::start(
@@ -144,7 +142,8 @@ async fn bind(address: SocketAddr, what: &str) -> anyhow::Result<TcpListener> {
 impl RunningNode {
     /// Leaves without a failed call. First it is only said: `/readyz` fails and the other nodes send nothing new, while everything is
     /// still answered for `limits.drain_grace_ms`. Then running calls may finish within `limits.shutdown_timeout_ms`, and all stops: edges
-    /// first, then the router, then the servers, the ledger, the backbone, and telemetry last, so that every span of the way down is still delivered.
+    /// first, then the router, then the servers, the ledger, the backbone, and telemetry last, so that every span of the way down is still
+    /// delivered.
     pub(crate) async fn shutdown(self) {
         self.registry.drain().await;
         tokio::time::sleep(self.grace).await;
