@@ -56,7 +56,7 @@ async fn only_the_own_servers_and_the_backbone_hold_readiness_up() {
     let info =
         |id: &str, state| NodeInfo { id: id.parse().unwrap(), state, version: "".into(), silent: Duration::ZERO };
     let nodes = vec![info("a", NodeState::Draining), info("z", NodeState::Draining)];
-    let inventory = Inventory { version: 1, servers: Vec::new(), nodes };
+    let inventory = Inventory { version: 1, servers: Vec::new(), nodes, wanted: Vec::new() };
     let of = |id: &str| Status { node: id.parse().unwrap(), ..node.control.status() };
     assert_eq!(missing(&of("a"), &inventory), ["node \"a\" is draining"]);
     assert_eq!(missing(&of("b"), &inventory), [""; 0], "others may leave as they like");
