@@ -5,6 +5,7 @@ pub mod certificates;
 pub mod cluster;
 pub mod fault_server;
 pub mod ledger_writer;
+pub mod ledger;
 pub mod nats;
 pub mod node;
 pub mod otlp;
