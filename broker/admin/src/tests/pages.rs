@@ -2,6 +2,7 @@ use axum::{
     body::{Body, to_bytes},
     http::{Request, StatusCode, header},
 };
+use spanwire_model::{NodeInfo, NodeState};
 use tower::ServiceExt;
 
 use super::*;
@@ -44,12 +45,20 @@ async fn only_the_own_servers_and_the_backbone_hold_readiness_up() {
     let node = Node::start(None).await;
     let check = |state: ServerState, at: &str, connected: bool, expected: &[&str]| {
         let status = Status { backbone_connected: connected, ..node.control.status() };
-        let inventory = Inventory { version: 1, servers: vec![server("git", at, state, 0)], nodes: Vec::new() };
+        let inventory =
+            Inventory { version: 1, servers: vec![server("git", at, state, 0)], nodes: Vec::new(), wanted: Vec::new() };
         assert_eq!(missing(&status, &inventory), expected);
     };
     check(ServerState::Starting, "here", true, &["server \"git\" is starting"]);
     check(ServerState::Starting, "there", true, &[]);
     check(ServerState::Down, "here", true, &[]);
     check(ServerState::Ready, "here", false, &["backbone \"memory\" is not connected"]);
+    let info =
+        |id: &str, state| NodeInfo { id: id.parse().unwrap(), state, version: "".into(), silent: Duration::ZERO };
+    let nodes = vec![info("a", NodeState::Draining), info("z", NodeState::Draining)];
+    let inventory = Inventory { version: 1, servers: Vec::new(), nodes };
+    let of = |id: &str| Status { node: id.parse().unwrap(), ..node.control.status() };
+    assert_eq!(missing(&of("a"), &inventory), ["node \"a\" is draining"]);
+    assert_eq!(missing(&of("b"), &inventory), [""; 0], "others may leave as they like");
     node.stop().await;
 }
