@@ -42,8 +42,27 @@ impl NatsServer {
 
     /// Starts a server with further arguments, such as `--user`.
     pub async fn start_with(arguments: &[&str]) -> Result<Self> {
+        Self::start_in(tempfile::tempdir()?, arguments.iter().map(ToString::to_string).collect()).await
+    }
+
+    /// Starts a server with JetStream, whose store survives a restart.
+    pub async fn start_jetstream() -> Result<Self> {
         let folder = tempfile::tempdir()?;
-        let arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
+        let store = folder.path().join("store").display().to_string();
+        Self::start_in(folder, vec!["-js".into(), "-sd".into(), store]).await
+    }
+
+    /// Starts a server with a configuration, in which `FOLDER` stands for a folder of the server's own. What the harness needs (address,
+    /// ports, log) is not to be in it.
+    pub async fn start_configured(configuration: &str) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let file = folder.path().join("nats.conf");
+        fs::write(&file, configuration.replace("FOLDER", &folder.path().display().to_string()))?;
+        let file = file.display().to_string();
+        Self::start_in(folder, vec!["-c".into(), file]).await
+    }
+
+    async fn start_in(folder: tempfile::TempDir, arguments: Vec<String>) -> Result<Self> {
         let process = spawn("-1", folder.path(), &arguments)?;
         let monitor = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut server = Self { process, port: 0, monitor, arguments, folder };

@@ -4,7 +4,9 @@ use std::{ops::RangeInclusive, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
-use spanwire_model::{Dispatch, EraChoice, Inventory, NodeId, Result, ServerId, ServerSpec};
+use spanwire_context::Contexts;
+use spanwire_model::{Dispatch, EraChoice, Holdings, Inventory, NodeId, Result, ServerId, ServerSpec, ShardStatus};
+use spanwire_telemetry::Telemetry;
 use tokio::sync::watch;
 
 use crate::{TraceFilter, TraceMatch, TraceSummary};
@@ -34,6 +36,12 @@ pub trait Control: Send + Sync + 'static {
 
     /// Where calls go.
     fn dispatch(&self) -> Arc<dyn Dispatch>;
+
+    /// The shared context; `None` on a node that runs without it.
+    fn contexts(&self) -> Option<Contexts>;
+
+    /// Where spans of the control API's own go.
+    fn telemetry(&self) -> &Telemetry;
 
     /// Traces that are held, newest first, at most `limit`.
     fn traces(&self, filter: &TraceFilter, limit: usize) -> Vec<TraceSummary>;
@@ -72,6 +80,12 @@ pub struct Status {
     pub sessions: u64,
     /// What became of the telemetry.
     pub telemetry: TelemetryStatus,
+    /// Where the ledger is kept: `local`, `jetstream`.
+    pub ledger: &'static str,
+    /// The shards of the ledger here.
+    pub shards: Vec<ShardStatus>,
+    /// Who has which lease.
+    pub leases: Arc<Holdings>,
 }
 
 /// One address that a node listens on.

@@ -1,7 +1,9 @@
 //! The gRPC server: the services, who reaches them, and how they end.
 
 mod call;
+mod cluster;
 mod connection;
+mod context;
 mod servers;
 mod service;
 mod tools;
@@ -19,7 +21,7 @@ use tonic::{
 };
 use tonic_health::{ServingStatus, server::HealthReporter};
 
-use self::service::BrokerService;
+use self::{context::ContextService, service::BrokerService};
 use crate::{Access, Control, ControlToken, failure};
 
 /// A ping goes out on a connection that was silent for so long,
@@ -33,6 +35,8 @@ const DRAIN: Duration = Duration::from_secs(10);
 
 /// The broker's service as it is mounted, for its name.
 type Mounted = v1::broker_server::BrokerServer<BrokerService>;
+/// The same for the shared context.
+type MountedContexts = v1::contexts_server::ContextsServer<ContextService>;
 
 /// Why the gRPC server ended early.
 #[derive(Debug, thiserror::Error)]
@@ -69,6 +73,7 @@ pub(crate) async fn serve(
 ) -> Result<(), ServeError> {
     let health = HealthReporter::new();
     health.set_serving::<Mounted>().await;
+    health.set_serving::<MountedContexts>().await;
     let routes = routes(control, access, &health, &shutdown)?;
 
     let cut = CancellationToken::new();
@@ -94,6 +99,11 @@ pub(crate) async fn serve(
     Ok(serving.await?)
 }
 
+/// A duration in the unit of the contract.
+fn whole_ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
 fn routes(
     control: Arc<dyn Control>,
     access: Access,
@@ -107,6 +117,9 @@ fn routes(
             Err(error) => Err(failure::status(&error)),
         }
     };
+    let contexts = v1::contexts_server::ContextsServer::new(ContextService::new(control.clone(), shutdown.clone()))
+        .max_decoding_message_size(MAX_MESSAGE_BYTES)
+        .max_encoding_message_size(MAX_MESSAGE_BYTES);
     let broker = v1::broker_server::BrokerServer::new(BrokerService::new(control, shutdown.clone()))
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_MESSAGE_BYTES);
@@ -117,6 +130,7 @@ fn routes(
     };
     let health = tonic_health::server::HealthService::from_health_reporter(health.clone());
     Ok(Routes::new(InterceptedService::new(broker, guard.clone()))
+        .add_service(InterceptedService::new(contexts, guard.clone()))
         .add_service(InterceptedService::new(reflection().build_v1()?, guard.clone()))
         .add_service(InterceptedService::new(reflection().build_v1alpha()?, guard))
         .add_service(tonic_health::pb::health_server::HealthServer::new(health)))
@@ -125,7 +139,7 @@ fn routes(
 /// Waits for the shutdown, then tells health watchers and ends their streams, which would hold their connections open.
 async fn stop_health(mut health: HealthReporter, shutdown: CancellationToken) {
     shutdown.cancelled().await;
-    for name in ["", Mounted::NAME] {
+    for name in ["", Mounted::NAME, MountedContexts::NAME] {
         health.set_service_status(name, ServingStatus::NotServing).await;
         health.clear_service_status(name).await;
     }

@@ -5,6 +5,7 @@ mod access;
 mod calls;
 mod catalog;
 mod pages;
+mod status;
 mod traces;
 
 use std::{
@@ -18,8 +19,8 @@ use async_trait::async_trait;
 use futures::{StreamExt, stream::BoxStream};
 use spanwire_mcp::{Json, Method, Notification, Revision};
 use spanwire_model::{
-    Call, Dispatch, EraChoice, Error, ErrorKind, Event, Health, Inventory, ListKind, Listing, ListingEntry, Reply,
-    Result, ServerEntry, ServerFacts, ServerId, ServerSpec, ServerState,
+    Call, Dispatch, EraChoice, Error, ErrorKind, Event, Health, Holding, Inventory, ListKind, Listing, ListingEntry,
+    Reply, Result, ServerEntry, ServerFacts, ServerId, ServerSpec, ServerState, Shard, ShardState, ShardStatus,
 };
 use spanwire_rpc::{MAX_MESSAGE_BYTES, v1::broker_client::BrokerClient};
 use tokio::{
@@ -49,6 +50,7 @@ struct Scripted {
     traces: Vec<Trace>,
     ended: broadcast::Sender<TraceSummary>,
     added: Mutex<Vec<ServerSpec>>,
+    telemetry: spanwire_telemetry::Telemetry,
 }
 
 /// A router whose tools are named after what they do.
@@ -159,6 +161,14 @@ impl Control for Scripted {
         self.dispatch.clone()
     }
 
+    fn contexts(&self) -> Option<spanwire_context::Contexts> {
+        None
+    }
+
+    fn telemetry(&self) -> &spanwire_telemetry::Telemetry {
+        &self.telemetry
+    }
+
     fn traces(&self, filter: &TraceFilter, limit: usize) -> Vec<TraceSummary> {
         let wanted = self.traces.iter().filter(|trace| !filter.errors_only || trace.summary.errors > 0);
         wanted.take(limit).map(|trace| trace.summary.clone()).collect()
@@ -199,6 +209,19 @@ impl Control for Scripted {
             in_flight: 4,
             sessions: 5,
             telemetry: TelemetryStatus { endpoint: None, exported: 1, failed: 2, dropped: 3, held: 4 },
+            ledger: "local",
+            shards: vec![ShardStatus {
+                shard: Shard::REGISTRY,
+                state: ShardState::CutOff,
+                detail: Some("the log does not answer".into()),
+                applied: 5,
+                last: 7,
+                first: 2,
+                hash: "ab".into(),
+                replicas: 3,
+                stale: Some(Duration::from_millis(1500)),
+            }],
+            leases: Arc::new([("duty".into(), Holding { node: "there".parse().unwrap(), token: 9 })].into()),
         }
     }
 
@@ -309,6 +332,7 @@ impl Node {
             traces: vec![trace(0xaaaa << 112, 0), trace((0xaaaa << 112) + 1, 1), trace(0xbbbb << 112, 1)],
             ended: broadcast::Sender::new(16),
             added: Mutex::default(),
+            telemetry: spanwire_telemetry::Telemetry::disabled("here".parse().unwrap()),
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

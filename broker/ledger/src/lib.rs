@@ -10,8 +10,10 @@ mod applier;
 mod cells;
 mod error;
 mod kept;
+mod leases;
 mod local;
 mod observe;
+mod jetstream;
 mod operations;
 mod position;
 mod prepare;
@@ -23,6 +25,8 @@ mod store;
 mod view;
 mod wire;
 
+pub use jetstream::{JetStreamLedger, JetStreamOptions, restore_into_streams};
+pub use leases::{JetStreamLeases, JetStreamLeasesConfig, MAX_LEASE_NAME, MIN_LEASE_TTL, MemoryLeases};
 pub use local::LocalLedger;
 pub use store::{Durability, SledStore};
 

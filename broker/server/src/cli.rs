@@ -21,7 +21,7 @@ Exit codes:
   1  the operation failed: a tool's error, access denied, a bad configuration
   2  the command line is wrong
   3  no node answers
-  4  no such server, tool or trace
+  4  no such server, tool, trace or key
   5  time ran out";
 
 /// A message broker for AI agents and their MCP servers.
@@ -111,6 +111,8 @@ enum Command {
     Tools(WithJson<command::tools::Args>),
     /// Call a tool.
     Call(command::call::Args),
+    /// Read and change the context that agents share.
+    Ctx(WithJson<command::ctx::Args>),
     /// Show how the node is.
     Status(WithJson<command::status::Args>),
     /// Look for what is wrong, and say what to do.
@@ -172,6 +174,7 @@ impl Command {
             Self::Remove(with) => with.json.json,
             Self::Servers(with) => with.json.json,
             Self::Tools(with) => with.json.json,
+            Self::Ctx(with) => with.json.json,
             Self::Status(with) => with.json.json,
             Self::Doctor(with) => with.json.json,
             Self::Validate(with) => with.json.json,
@@ -190,6 +193,7 @@ impl Command {
             Self::Servers(with) => command::servers::run(with.args, context).await,
             Self::Tools(with) => command::tools::run(with.args, context).await,
             Self::Call(args) => command::call::run(args, context).await,
+            Self::Ctx(with) => command::ctx::run(with.args, context).await,
             Self::Status(with) => command::status::run(with.args, context).await,
             Self::Doctor(with) => command::doctor::run(with.args, context).await,
             Self::Validate(with) => command::validate::run(with.args, context),

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use spanwire_rpc::v1::broker_client::BrokerClient;
+use spanwire_rpc::v1::{broker_client::BrokerClient, contexts_client::ContextsClient};
 use tonic::{
     Request, Status,
     metadata::{Ascii, MetadataValue},
@@ -29,6 +29,9 @@ const DATA_DIR: &str = "SPANWIRE_DATA_DIR";
 
 /// A connected client of the control API.
 pub(crate) type Broker = BrokerClient<InterceptedService<Channel, Bearer>>;
+
+/// A connected client of the shared context.
+pub(crate) type Contexts = ContextsClient<InterceptedService<Channel, Bearer>>;
 
 /// Adds the token to each request.
 #[derive(Clone)]
@@ -69,8 +72,23 @@ impl Target {
         Self { url, token }
     }
 
-    /// Connects.
+    /// Connects to the control API.
     pub(crate) async fn connect(&self) -> Result<Broker, Failure> {
+        let (channel, bearer) = self.channel().await?;
+        Ok(BrokerClient::with_interceptor(channel, bearer)
+            .max_decoding_message_size(spanwire_rpc::MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(spanwire_rpc::MAX_MESSAGE_BYTES))
+    }
+
+    /// Connects to the shared context.
+    pub(crate) async fn contexts(&self) -> Result<Contexts, Failure> {
+        let (channel, bearer) = self.channel().await?;
+        Ok(ContextsClient::with_interceptor(channel, bearer)
+            .max_decoding_message_size(spanwire_rpc::MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(spanwire_rpc::MAX_MESSAGE_BYTES))
+    }
+
+    async fn channel(&self) -> Result<(Channel, Bearer), Failure> {
         let endpoint = Endpoint::from_shared(self.url.clone()).map_err(|_| {
             Failure::usage(format!("--node \"{}\" is not a URL such as http://127.0.0.1:7401", self.url))
         })?;
@@ -89,9 +107,7 @@ impl Target {
                 Failure::new(Exit::Unreachable, format!("no node answers at {}", self.url))
                     .with_hint("start one with \"spanwire up\", or name another with --node")
             })?;
-        Ok(BrokerClient::with_interceptor(channel, Bearer(bearer))
-            .max_decoding_message_size(spanwire_rpc::MAX_MESSAGE_BYTES)
-            .max_encoding_message_size(spanwire_rpc::MAX_MESSAGE_BYTES))
+        Ok((channel, Bearer(bearer)))
     }
 }
 

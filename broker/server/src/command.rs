@@ -2,6 +2,7 @@
 
 pub(crate) mod add;
 pub(crate) mod call;
+pub(crate) mod ctx;
 pub(crate) mod demo;
 pub(crate) mod demo_server;
 pub(crate) mod doctor;

@@ -13,8 +13,11 @@ use spanwire_model::{InvalidId, NodeId, ServerId, Tenant};
 mod access;
 mod check;
 mod error;
+mod grant;
 mod interpolate;
+mod ledger;
 mod load;
+mod nats;
 mod paths;
 mod secret;
 mod sections;
@@ -23,12 +26,16 @@ mod server;
 #[allow(unused_imports, reason = "read by the composition root")]
 pub(crate) use access::Prefix;
 pub(crate) use access::{PrincipalTable, View};
+pub(crate) use check::CONTEXT_SERVER;
 pub(crate) use error::{ConfigError, Problem};
+pub(crate) use grant::{Grant, GrantVerb};
 pub(crate) use interpolate::{Lookup, from_environment, interpolate};
+pub(crate) use ledger::{ContextSection, Durability, Ledger, LedgerStore};
 pub(crate) use load::{LoadError, Overrides, Source, parse};
+pub(crate) use nats::Nats;
 pub(crate) use paths::{TOKEN_FILE, default_config_path, default_data_dir, hostname_id};
 pub(crate) use secret::Secret;
-pub(crate) use sections::{Catalog, Limits, Listen, Nats, Telemetry};
+pub(crate) use sections::{Catalog, Limits, Listen, Telemetry};
 #[allow(unused_imports, reason = "read by the composition root")]
 pub(crate) use sections::{LogFormat, OtlpProtocol, StaleEntries};
 pub(crate) use server::{Era, ServerTable};
@@ -46,6 +53,10 @@ pub(crate) struct Config {
     pub(crate) limits: Limits,
     /// The NATS backbone. Without this section the node stands alone.
     pub(crate) nats: Option<Nats>,
+    /// The durable log behind the registry and the shared context.
+    pub(crate) ledger: Ledger,
+    /// The context that agents share.
+    pub(crate) context: ContextSection,
     /// Traces and logs.
     pub(crate) telemetry: Telemetry,
     /// How the lists of many servers become one.

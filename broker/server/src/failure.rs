@@ -15,7 +15,7 @@ pub(crate) enum Exit {
     Usage = 2,
     /// No node answers.
     Unreachable = 3,
-    /// No such server, tool or trace.
+    /// No such server, tool, trace or key.
     NotFound = 4,
     /// Time ran out.
     Deadline = 5,
@@ -80,14 +80,16 @@ impl From<Status> for Failure {
             _ => Exit::Failed,
         };
         // The transport's own text is about sockets and streams; what a user needs is that the node is gone.
-        let lost = exit == Exit::Unreachable && kind.is_none();
+        let known = kind.is_some();
+        let lost = exit == Exit::Unreachable && !known;
         let text = if lost { "the connection to the node was lost".to_owned() } else { status.message().to_owned() };
         let failure = Self::new(exit, text);
         match status.code() {
             Code::Unauthenticated => failure.with_hint(
                 "give the operator's token with --token or SPANWIRE_TOKEN, or name the data folder's --config",
             ),
-            Code::Unimplemented => failure.with_hint("the node is of another version than this program"),
+            // The node itself gives a kind: then it knows the method, and says why not.
+            Code::Unimplemented if !known => failure.with_hint("the node is of another version than this program"),
             _ => failure,
         }
     }

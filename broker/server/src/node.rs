@@ -11,12 +11,14 @@ use spanwire_telemetry::Telemetry;
 use tokio::{net::TcpListener, sync::watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+use self::durable::Durable;
 use crate::config::Config;
 
 mod build;
 mod connection;
 mod connectors;
 mod control;
+mod durable;
 mod files;
 mod gate;
 
@@ -36,6 +38,7 @@ pub(crate) struct RunningNode {
     /// Held for the other nodes: the router knows it weakly.
     _sessions: Arc<dyn Relayed>,
     backbone: Arc<dyn Backbone>,
+    durable: Arc<Durable>,
     telemetry: Telemetry,
     edges: CancellationToken,
     tasks: TaskTracker,
@@ -54,10 +57,16 @@ pub(crate) async fn start(config: Config) -> anyhow::Result<RunningNode> {
     let (telemetry, otlp_endpoint) = build::telemetry(&config, &node)?;
     let data = files::data_dir(&config)?;
     let token = files::operator_token(&data)?;
-    let store = files::store(&data)?;
+    let store = files::store(&config, &data)?;
     let backbone = build::backbone(&config, &node).await?;
+    let durable = Arc::new(Durable::open(&node, store.clone(), &telemetry).await?);
+    let contexts = durable.contexts(&config, &node, &telemetry);
     let parts = spanwire_registry::Parts {
-        connector: Arc::new(connectors::Connectors::new(build::message_limit(&config), build::input_timeout(&config))?),
+        connector: Arc::new(connectors::Connectors::new(
+            build::message_limit(&config),
+            build::input_timeout(&config),
+            contexts.clone(),
+        )?),
         store: Arc::new(store),
         backbone: backbone.clone(),
         resolve: Arc::new(build::resolve),
@@ -89,6 +98,8 @@ pub(crate) async fn start(config: Config) -> anyhow::Result<RunningNode> {
         backbone: backbone.clone(),
         telemetry: telemetry.clone(),
         sessions: edge.sessions.clone(),
+        durable: durable.clone(),
+        contexts,
     });
     let cluster = spanwire_http::server::Cluster { node, relay: Arc::new(router.clone()) };
     let (app, sessions) =
@@ -112,6 +123,7 @@ pub(crate) async fn start(config: Config) -> anyhow::Result<RunningNode> {
         router,
         _sessions: sessions,
         backbone,
+        durable,
         telemetry,
         edges,
         tasks,
@@ -127,7 +139,7 @@ async fn bind(address: SocketAddr, what: &str) -> anyhow::Result<TcpListener> {
 
 impl RunningNode {
     /// Lets running calls finish within `limits.shutdown_timeout_ms`, and stops: edges first, then the router, then the servers, the
-    /// backbone, and telemetry last, so that every span of the way down is still delivered.
+    /// ledger, the backbone, and telemetry last, so that every span of the way down is still delivered.
     pub(crate) async fn shutdown(self) {
         self.edges.cancel();
         self.tasks.close();
@@ -136,6 +148,7 @@ impl RunningNode {
             tracing::warn!("connections were still open at the end of the time to drain");
         }
         self.registry.shutdown(self.drain).await;
+        self.durable.close(self.drain).await;
         self.backbone.close().await;
         self.telemetry.shutdown(FLUSH).await;
     }

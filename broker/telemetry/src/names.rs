@@ -50,6 +50,10 @@ names! {
     ERROR_TYPE = "error.type";
     /// The JSON-RPC error code as text. RPC; renamed `rpc.status_code` on main, MCP still has this one.
     RPC_RESPONSE_STATUS_CODE = "rpc.response.status_code";
+    /// `grpc`. RPC.
+    RPC_SYSTEM_NAME = "rpc.system.name";
+    /// The method with its service, such as `spanwire.v1.Contexts/Get`. RPC.
+    RPC_METHOD = "rpc.method";
     /// `tcp`, or `pipe` for stdio. General.
     NETWORK_TRANSPORT = "network.transport";
     /// Address of the caller. SERVER spans. General.
@@ -108,8 +112,6 @@ names! {
     SPANWIRE_LEDGER_SHARD = "spanwire.ledger.shard";
     /// The number of an entry in its log.
     SPANWIRE_LEDGER_SEQUENCE = "spanwire.ledger.sequence";
-    /// What became of a command: `applied`, the reason of a refusal, or the name of the broker's error kind.
-    SPANWIRE_LEDGER_OUTCOME = "spanwire.ledger.outcome";
     /// How often a command was given to the log.
     SPANWIRE_LEDGER_ATTEMPTS = "spanwire.ledger.attempts";
     /// True when the command had been in the log before it was appended.
@@ -118,6 +120,9 @@ names! {
     SPANWIRE_PARAMS_BYTES = "spanwire.params_bytes";
     /// Bytes of the result.
     SPANWIRE_RESULT_BYTES = "spanwire.result_bytes";
+
+    /// What became of a command: `applied`, the reason of a refusal, or the name of the broker's error kind.
+    SPANWIRE_LEDGER_OUTCOME = "spanwire.ledger.outcome";
 
     // --- Metrics, as they are scraped. Semantic-convention names in Prometheus form first (MCP, "Metrics").
     /// How long calls took, as their callers saw it. Histogram.
@@ -146,12 +151,12 @@ names! {
     METRIC_CALLS_REJECTED = "spanwire_calls_rejected_total";
     /// Calls whose caller went away. Counter.
     METRIC_CALLS_CANCELLED = "spanwire_calls_cancelled_total";
+    /// Views of a shard that did not agree with their log and were made anew. Counter.
+    METRIC_LEDGER_REBUILDS = "spanwire_ledger_rebuilds_total";
     /// Commands that were appended here, by what became of them. Counter.
     METRIC_LEDGER_APPENDS = "spanwire_ledger_appends_total";
     /// From the append of a command to its outcome. Histogram.
     METRIC_LEDGER_APPEND_DURATION = "spanwire_ledger_append_seconds";
-    /// Views of a shard that did not agree with their log and were made anew. Counter.
-    METRIC_LEDGER_REBUILDS = "spanwire_ledger_rebuilds_total";
     /// Last entry of a shard that is applied on this node. Gauge.
     METRIC_LEDGER_APPLIED = "spanwire_ledger_applied_entries";
     /// Entries of a shard that are not applied on this node yet. Gauge.
@@ -196,6 +201,8 @@ names! {
 pub const ERROR_TYPE_TOOL: &str = "tool_error";
 /// [`GEN_AI_OPERATION_NAME`] of `tools/call` (MCP).
 pub const OPERATION_EXECUTE_TOOL: &str = "execute_tool";
+/// [`RPC_SYSTEM_NAME`] of the control API.
+pub const RPC_SYSTEM_GRPC: &str = "grpc";
 /// The label value of whatever would make a metric grow without bound.
 pub const OTHER: &str = "_other";
 
@@ -209,6 +216,11 @@ pub fn call_span(method: &str, target: Option<&str>) -> Cow<'static, str> {
         Some(target) => format!("{method} {target}").into(),
         None => method.to_owned().into(),
     }
+}
+
+/// Span name of a request to the control API, and [`RPC_METHOD`]: `{service}/{method}` (RPC).
+pub fn rpc_span(service: &str, method: &str) -> String {
+    format!("{service}/{method}")
 }
 
 /// Span name on the backbone: `{messaging.operation.name} {messaging.destination.template}` (Messaging).

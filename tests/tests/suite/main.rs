@@ -7,6 +7,7 @@ mod edge;
 mod faults;
 mod federation;
 mod layers;
+mod leases;
 mod matrix;
 mod routing;
 mod tracing;

@@ -12,6 +12,7 @@ use spanwire_model::{
 };
 use spanwire_rpc::v1;
 
+use super::{cluster, whole_ms};
 use crate::{Status, readiness};
 
 fn invalid(text: impl Into<std::borrow::Cow<'static, str>>) -> Error {
@@ -146,7 +147,7 @@ pub(super) fn status(status: Status, inventory: &Inventory) -> v1::StatusRespons
     v1::StatusResponse {
         node: status.node.to_string(),
         version: status.version,
-        uptime_ms: u64::try_from(status.uptime.as_millis()).unwrap_or(u64::MAX),
+        uptime_ms: whole_ms(status.uptime),
         listeners: status
             .listeners
             .into_iter()
@@ -171,5 +172,9 @@ pub(super) fn status(status: Status, inventory: &Inventory) -> v1::StatusRespons
         }),
         ready: missing.is_empty(),
         missing,
+        node_states: cluster::nodes(inventory),
+        leases: cluster::leases(&status.leases),
+        ledger: status.ledger.to_owned(),
+        shards: status.shards.iter().map(cluster::shard).collect(),
     }
 }

@@ -61,28 +61,3 @@ async fn traces_are_followed_until_the_shutdown() {
     assert_eq!(end.code(), Code::Unavailable);
     node.stop().await;
 }
-
-#[tokio::test]
-async fn status_says_how_the_node_is() {
-    let node = Node::start(None).await;
-    let mut client = node.client().await;
-    let status = client.status(v1::StatusRequest {}).await.unwrap().into_inner();
-    let count = |state: v1::ServerState| v1::StateCount { state: state.into(), count: 1 };
-    let expected = v1::StatusResponse {
-        node: "here".into(),
-        version: "1.2.3".into(),
-        uptime_ms: 1500,
-        listeners: vec![v1::Listener { name: "grpc".into(), address: "127.0.0.1:7401".into(), era: "legacy".into() }],
-        backbone: "memory".into(),
-        backbone_connected: true,
-        nodes: vec!["here".into(), "there".into()],
-        in_flight: 4,
-        sessions: 5,
-        servers: [v1::ServerState::Ready, v1::ServerState::Degraded, v1::ServerState::Down].map(count).into(),
-        telemetry: Some(v1::TelemetryStatus { endpoint: String::new(), exported: 1, failed: 2, dropped: 3, held: 4 }),
-        ready: true,
-        missing: Vec::new(),
-    };
-    assert_eq!(status, expected);
-    node.stop().await;
-}

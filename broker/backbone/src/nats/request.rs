@@ -162,7 +162,7 @@ impl Call {
             let next = tokio::select! {
                 biased;
                 next = self.slot.next(self.inner.config.lost_after) => next,
-                () = self.inner.closed.cancelled() => return Err(failure::closing(&self.inner.config.node())),
+                () = self.inner.closed.cancelled() => return Err(failure::closing(self.inner.config.node())),
                 () = sleep_until(self.deadline + GRACE) => return Err(failure::deadline(&self.whom)),
             };
             match next {

@@ -10,6 +10,8 @@ use crate::{
     output::{Tone, duration, paint},
 };
 
+mod cluster;
+
 /// Arguments of `spanwire status`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {}
@@ -25,7 +27,7 @@ pub(crate) async fn run(_args: Args, context: &mut Context) -> Result<(), Failur
     for (name, value) in facts(&status) {
         context.out.line(format!("{} {value}", paint(&format!("{name:<10}"), Tone::Dim)))?;
     }
-    Ok(())
+    cluster::print(&status, context)
 }
 
 fn facts(status: &StatusResponse) -> Vec<(&'static str, String)> {
@@ -55,6 +57,9 @@ fn facts(status: &StatusResponse) -> Vec<(&'static str, String)> {
     }));
     facts.push(("backbone", format!("{} {connected}", status.backbone)));
     facts.push(("nodes", status.nodes.join(" ")));
+    if !status.ledger.is_empty() {
+        facts.push(("ledger", format!("{}, shards: {}", status.ledger, cluster::summary(&status.shards))));
+    }
     facts.push(("servers", if servers.is_empty() { "none".to_owned() } else { servers.join(", ") }));
     facts.push(("calls", format!("{} in flight, {} sessions", status.in_flight, status.sessions)));
     if let Some(telemetry) = &status.telemetry {
@@ -97,5 +102,9 @@ fn to_json(status: &StatusResponse) -> Value {
         "in_flight": status.in_flight,
         "sessions": status.sessions,
         "telemetry": telemetry,
+        "node_states": cluster::nodes_json(&status.node_states),
+        "leases": cluster::leases_json(&status.leases),
+        "ledger": status.ledger,
+        "shards": cluster::shards_json(&status.shards),
     })
 }

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use spanwire_model::ServerId;
 
-use super::Secret;
+use super::{Grant, Secret};
 
 /// Someone who may call. Patterns use `*` and `?` on exposed names, as in `git__*`; an empty list allows nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -29,6 +29,10 @@ pub(crate) struct PrincipalTable {
     /// Resources that it may see and read, by pattern on `SERVER+URI`.
     #[serde(default = "everything")]
     pub(crate) resources: Vec<String>,
+    /// What it may do in the shared context: `SPACE:VERB` or `SPACE/KEYS:VERB`, where `SPACE` and `KEYS` may end with `*`, and `VERB` is
+    /// `read`, `append`, `write` (both too) or `admin` (may drop the space too). Where nothing fits, nothing is seen. Default: `*:write`.
+    #[serde(default = "all_contexts")]
+    pub(crate) contexts: Vec<String>,
     /// Views that it may use; empty allows all.
     #[serde(default)]
     pub(crate) views: Vec<String>,
@@ -36,6 +40,17 @@ pub(crate) struct PrincipalTable {
 
 fn everything() -> Vec<String> {
     vec!["*".to_owned()]
+}
+
+fn all_contexts() -> Vec<String> {
+    vec!["*:write".to_owned()]
+}
+
+impl PrincipalTable {
+    /// What it may do in the shared context.
+    pub(crate) fn grants(&self) -> Result<Vec<Grant>, String> {
+        self.contexts.iter().map(|text| text.parse()).collect()
+    }
 }
 
 /// A named selection of servers and tools at `/mcp/NAME`.

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use super::{Config, Nats, OtlpProtocol, PrincipalTable, Problem};
+use super::{Config, LedgerStore, OtlpProtocol, PrincipalTable, Problem};
 
 const MAX_PRINCIPAL_NAME: usize = 64;
 const SHA256_HEX_DIGITS: usize = 64;
-/// Shortest secret that can seal, in characters.
-const MIN_SEAL_SECRET: usize = 32;
+/// The id of the builtin server of the shared context.
+pub(crate) const CONTEXT_SERVER: &str = "context";
 
 impl Config {
     /// Everything that cannot work, in the order of the file's sections.
@@ -16,8 +16,10 @@ impl Config {
         self.check_listen(&mut found);
         self.check_limits(&mut found);
         if let Some(nats) = &self.nats {
-            check_nats(nats, &mut found);
+            found.0.extend(nats.problems());
         }
+        self.check_ledger(&mut found);
+        self.check_context(&mut found);
         self.check_telemetry(&mut found);
         self.check_principals(&mut found);
         self.check_servers(&mut found);
@@ -59,6 +61,44 @@ impl Config {
         ];
         for (key, _) in bounds.iter().filter(|(_, value)| *value == 0) {
             found.add(format!("limits.{key}"), "must be at least 1");
+        }
+    }
+
+    fn check_ledger(&self, found: &mut Problems) {
+        let ledger = &self.ledger;
+        if ledger.store == LedgerStore::Jetstream && self.nats.is_none() {
+            found.add("ledger.store", "\"jetstream\" needs a [nats] section with the address of a NATS server");
+        }
+        let is_local = ledger.store == LedgerStore::Local || self.nats.is_none();
+        match ledger.replicas {
+            None => {}
+            Some(_) if is_local => found.add("ledger.replicas", "is for a ledger in JetStream: this one is local"),
+            Some(replicas) if !matches!(replicas, 1 | 3 | 5) => found.add("ledger.replicas", "must be 1, 3 or 5"),
+            Some(_) => {}
+        }
+        for (key, value) in [("snapshot_every", ledger.snapshot_every), ("keep_entries", ledger.keep_entries)] {
+            if value == Some(0) {
+                found.add(format!("ledger.{key}"), "must be at least 1");
+            }
+        }
+    }
+
+    fn check_context(&self, found: &mut Problems) {
+        let context = &self.context;
+        let most = spanwire_context::Quotas::CEILING;
+        for (key, value, most) in [
+            ("max_value_bytes", context.max_value_bytes, most.value_bytes),
+            ("max_keys", context.max_keys, most.keys),
+            ("max_bytes", context.max_bytes, most.bytes),
+            ("log_events", context.log_events, most.log_events),
+        ] {
+            if !(1..=most).contains(&value) {
+                found.add(format!("context.{key}"), format!("must be from 1 to {most}"));
+            }
+        }
+        if let Some(id) = self.servers.keys().find(|id| id.as_str() == CONTEXT_SERVER).filter(|_| context.enabled) {
+            let what = "this id belongs to the shared context: choose another, or set context.enabled = false";
+            found.add(format!("servers.{id}"), what);
         }
     }
 
@@ -142,27 +182,6 @@ impl Problems {
     }
 }
 
-fn check_nats(nats: &Nats, found: &mut Problems) {
-    if nats.url.trim().is_empty() {
-        found.add("nats.url", "is empty");
-    }
-    for (here, other, there) in [
-        ("nats.user", "nats.password", nats.user.is_some() && nats.password.is_none()),
-        ("nats.password", "nats.user", nats.password.is_some() && nats.user.is_none()),
-    ] {
-        if there {
-            found.add(here, format!("needs {other} beside it"));
-        }
-    }
-    let seal = nats.seal_secret.as_ref().map(|secret| secret.expose().len());
-    if let Some(length) = seal.filter(|length| *length < MIN_SEAL_SECRET) {
-        found.add("nats.seal_secret", format!("has {length} characters: use at least {MIN_SEAL_SECRET} random ones"));
-    }
-    if nats.prefix.is_empty() || nats.prefix.split('.').any(str::is_empty) || nats.prefix.contains(['*', '>', ' ']) {
-        found.add("nats.prefix", "must be tokens separated by dots, without * and >");
-    }
-}
-
 fn check_principal(key: &str, principal: &PrincipalTable, found: &mut Problems) {
     let name = &principal.name;
     let valid = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
@@ -171,6 +190,9 @@ fn check_principal(key: &str, principal: &PrincipalTable, found: &mut Problems) 
     }
     if [spanwire_model::Principal::ANONYMOUS, spanwire_model::Principal::OPERATOR].contains(&name.as_str()) {
         found.add(format!("{key}.name"), format!("\"{name}\" is reserved"));
+    }
+    if let Err(what) = principal.grants() {
+        found.add(format!("{key}.contexts"), what);
     }
     match (&principal.token, &principal.token_sha256) {
         (None, None) => found.add(key, "needs \"token\" or \"token_sha256\""),

@@ -76,10 +76,7 @@ impl Source {
         if let Some(url) = overrides.nats_url {
             let named = Nats::at(url);
             let nats = config.nats.get_or_insert_with(|| named.clone());
-            nats.url = named.url;
-            nats.user = named.user.or(nats.user.take());
-            nats.password = named.password.or(nats.password.take());
-            nats.token = named.token.or(nats.token.take());
+            nats.move_to(named);
         }
         let Some(path) = overrides.mcp_json else { return Ok(Vec::new()) };
         let mut imported = crate::import::read(&path)?;

@@ -3,7 +3,6 @@
 use std::{
     collections::BTreeMap,
     net::{Ipv4Addr, SocketAddr},
-    path::PathBuf,
 };
 
 use schemars::JsonSchema;
@@ -105,80 +104,6 @@ impl Default for Limits {
             start_timeout_ms: 30_000,
             shutdown_timeout_ms: 10_000,
         }
-    }
-}
-
-/// The NATS backbone between nodes. Server 2.11 or later.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Nats {
-    /// Address, or several separated by commas: `nats://host:4222`, `tls://host:4222`. `${VAR}` is resolved.
-    pub(crate) url: String,
-    /// First tokens of every subject. The same on all nodes.
-    #[serde(default = "default_prefix")]
-    pub(crate) prefix: String,
-    /// A `.creds` file with a user JWT and its key.
-    #[serde(default)]
-    pub(crate) credentials_file: Option<PathBuf>,
-    /// User name, together with `password`. `${VAR}` is resolved.
-    #[serde(default)]
-    pub(crate) user: Option<String>,
-    /// Password of `user`. `${VAR}` is resolved.
-    #[serde(default)]
-    pub(crate) password: Option<Secret>,
-    /// A token instead of user and password. `${VAR}` is resolved.
-    #[serde(default)]
-    pub(crate) token: Option<Secret>,
-    /// A PEM file with the certificate authorities that are trusted, instead of the system's.
-    #[serde(default)]
-    pub(crate) tls_ca: Option<PathBuf>,
-    /// Seals what clients keep for servers: request states and task ids. With the same secret on all nodes any of them can
-    /// go on when the node that sealed it is gone. At least 32 characters; `${VAR}` is resolved. Default: each node makes its own.
-    #[serde(default)]
-    pub(crate) seal_secret: Option<Secret>,
-}
-
-fn default_prefix() -> String {
-    "sw.v1".to_owned()
-}
-
-impl Nats {
-    /// The backbone at an address, without credentials but those in the address.
-    pub(crate) fn at(url: impl Into<String>) -> Self {
-        let mut nats = Self {
-            url: url.into(),
-            prefix: default_prefix(),
-            credentials_file: None,
-            user: None,
-            password: None,
-            token: None,
-            tls_ca: None,
-            seal_secret: None,
-        };
-        nats.take_credentials_from_url();
-        nats
-    }
-
-    /// Moves `user:password@` or `token@` out of the address, so that the address can be shown. Fields that are set stay.
-    pub(super) fn take_credentials_from_url(&mut self) {
-        let mut bare = Vec::new();
-        for address in self.url.split(',').map(str::trim) {
-            let (scheme, rest) = address.split_once("://").map_or(("", address), |(scheme, rest)| (scheme, rest));
-            let (credentials, host) =
-                rest.rsplit_once('@').map_or((None, rest), |(credentials, host)| (Some(credentials), host));
-            match credentials.map(|text| text.split_once(':').ok_or(text)) {
-                None => {}
-                Some(Ok((user, password))) => {
-                    self.user.get_or_insert_with(|| user.to_owned());
-                    self.password.get_or_insert_with(|| Secret::new(password));
-                }
-                Some(Err(token)) => {
-                    self.token.get_or_insert_with(|| Secret::new(token));
-                }
-            }
-            bare.push(if scheme.is_empty() { host.to_owned() } else { format!("{scheme}://{host}") });
-        }
-        self.url = bare.join(",");
     }
 }
 

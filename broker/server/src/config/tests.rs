@@ -46,6 +46,11 @@ fn each_fault_says_where_and_what() {
     check("[servers.a]\ncommand='x'\nargs=['${NOPE}']", "F: servers.a.args[0]: variable NOPE is not set");
     check("[servers.a]\nurl='http://h'\nheaders={A='${x y}'}", "servers.a.headers.A: \"${\" is not followed by");
     check("[nats]\nurl='${NOPE}'", "nats.url: variable NOPE");
+    check("[nats]\nurl='h'\ntls_cert='c'", "nats.tls_cert: needs nats.tls_key beside it");
+    check("[nats]\nurl='h'\ntls_key='k'", "nats.tls_key: needs nats.tls_cert beside it");
+    check("[nats]\nurl='nats://t@h'\nnkey_seed_file='s'", "nats.token: there is also nats.nkey_seed_file: keep one");
+    check("[nats]\nurl='h'\nprefix='a.*'", "nats.prefix: must be tokens");
+    check("[nats]\nurl='h'\njetstream_domain='a.b'", "nats.jetstream_domain: must be of");
     check("[listen]\nhttp='0.0.0.0:1'", "listen.http: 0.0.0.0:1 is reachable from other machines");
     check("[listen]\nhttp='127.0.0.1:1'\ngrpc='127.0.0.1:1'", "already taken by listen.http");
     check("[limits]\npage_size=0", "limits.page_size: must be at least 1");
@@ -58,7 +63,24 @@ fn each_fault_says_where_and_what() {
     check("[[principals]]\nname='a'\ntoken='x'\n[[principals]]\nname='a'\ntoken='y'", "already a principal \"a\"");
     check("[[principals]]\nname='a'\ntoken='x'\n[[principals]]\nname='b'\ntoken='x'", "token of another principal");
     check("[[principals]]\nname='a'\ntoken_sha256='12'", "64 hex digits");
+    check(
+        "[[principals]]\nname='a'\ntoken='x'\ncontexts=['a:wriet']",
+        "principals[0].contexts: \"a:wriet\": there is no",
+    );
+    check("[ledger]\nstore='jetstream'", "ledger.store: \"jetstream\" needs a [nats] section");
+    check("[ledger]\nreplicas=3", "ledger.replicas: is for a ledger in JetStream");
+    check("[nats]\nurl='x'\n[ledger]\nreplicas=2", "ledger.replicas: must be 1, 3 or 5");
+    check("[ledger]\nkeep_entries=0", "ledger.keep_entries: must be at least 1");
+    check("[ledger]\nreplcas=0", "unknown key \"replcas\"; did you mean \"replicas\"?");
+    check("[context]\nmax_keys=0", "context.max_keys: must be from 1 to ");
+    check("[context]\nmax_value_bytes=700000", "context.max_value_bytes: must be from 1 to 655360");
+    check("[servers.context]\ncommand='x'", "servers.context: this id belongs to the shared context");
     check("[views.a]\nrename={b='c'}", "\"b\" is not of the form SERVER__TOOL");
+}
+
+#[test]
+fn the_name_of_the_context_is_free_without_it() {
+    assert!(load("[servers.context]\ncommand='x'\n[context]\nenabled=false").is_ok());
 }
 
 #[test]
@@ -113,7 +135,7 @@ fn a_dollar_without_a_brace_is_plain() {
 fn flags_go_before_the_file() {
     let overrides = Overrides {
         http: Some("127.0.0.1:1".parse().unwrap()),
-        nats_url: Some("nats://u:p@h:4222,tls://tok@i".to_owned()),
+        nats_url: Some("nats://u:p@h:4222,tls://i".to_owned()),
         ..Overrides::default()
     };
     let (config, _) = Source { path: None, overrides }.load_with(&lookup).unwrap();
@@ -122,7 +144,21 @@ fn flags_go_before_the_file() {
     let nats = config.nats.unwrap();
     assert_eq!(nats.url, "nats://h:4222,tls://i");
     assert_eq!((nats.user.as_deref(), nats.password.as_ref().map(Secret::expose)), (Some("u"), Some("p")));
-    assert_eq!(nats.token.as_ref().map(Secret::expose), Some("tok"));
+}
+
+#[test]
+fn credentials_in_an_address_of_a_flag_go_before_those_of_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("spanwire.toml");
+    std::fs::write(&path, "[nats]\nurl='nats://h'\ncredentials_file='a.creds'").unwrap();
+    let nats = |url: &str| {
+        let overrides = Overrides { nats_url: Some(url.to_owned()), ..Overrides::default() };
+        let source = Source { path: Some(path.clone()), overrides };
+        source.load_with(&lookup).unwrap().0.nats.unwrap()
+    };
+    assert!(nats("nats://i").credentials_file.is_some());
+    let token = nats("nats://tok@i");
+    assert_eq!((token.credentials_file, token.token.as_ref().map(Secret::expose)), (None, Some("tok")));
 }
 
 #[test]

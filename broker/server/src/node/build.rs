@@ -5,13 +5,15 @@ use std::{io::IsTerminal, net::SocketAddr, sync::Arc, time::Duration};
 use anyhow::Context;
 use spanwire_backbone::{memory::Hub, nats};
 use spanwire_http::server::SessionPlaces;
-use spanwire_model::{Backbone, Error, ErrorKind, NodeId, Result, ServerId, ServerSpec, Target};
+use spanwire_model::{Backbone, EraChoice, Error, ErrorKind, NodeId, Placement, Result, ServerId, ServerSpec, Target};
 use spanwire_policy::{Policy, PrincipalConfig, TokenDigest};
 use spanwire_telemetry::{OtlpConfig, Telemetry};
 use tokio_util::sync::CancellationToken;
 
 use super::connection;
-use crate::config::{Config, LogFormat, OtlpProtocol, Prefix, StaleEntries, from_environment, interpolate};
+use crate::config::{
+    CONTEXT_SERVER, Config, LogFormat, OtlpProtocol, Prefix, StaleEntries, from_environment, interpolate,
+};
 
 /// Version of this software.
 pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -85,10 +87,28 @@ pub(super) fn registry(config: &Config, node: &NodeId) -> spanwire_registry::Con
     registry
 }
 
-/// The servers of the configuration that are enabled.
+/// The servers of the configuration that are enabled, and those of the broker's own.
 pub(super) fn specs(config: &Config) -> anyhow::Result<Vec<ServerSpec>> {
     let enabled = config.servers.iter().filter(|(_, table)| table.enabled);
-    enabled.map(|(id, table)| table.to_spec(id).map_err(|problem| anyhow::anyhow!("servers.{id}: {problem}"))).collect()
+    let configured =
+        enabled.map(|(id, table)| table.to_spec(id).map_err(|problem| anyhow::anyhow!("servers.{id}: {problem}")));
+    configured.chain(builtin(config).transpose()).collect()
+}
+
+/// The shared context as a server.
+fn builtin(config: &Config) -> anyhow::Result<Option<ServerSpec>> {
+    if !(config.context.enabled && config.context.expose) {
+        return Ok(None);
+    }
+    Ok(Some(ServerSpec {
+        id: CONTEXT_SERVER.parse()?,
+        target: Target::Builtin(CONTEXT_SERVER.into()),
+        era: EraChoice::Auto,
+        max_in_flight: None,
+        call_timeout_ms: None,
+        placement: Placement::Here,
+        replicas: 1,
+    }))
 }
 
 /// A stored specification with its `${VAR}` resolved.

@@ -11,21 +11,30 @@ pub(super) fn settings(section: &Nats, tenant: Tenant, node: &NodeId) -> Config 
     Config {
         prefix: section.prefix.clone(),
         credentials: credentials(section),
-        tls: Tls { ca_file: section.tls_ca.clone(), ..Tls::default() },
+        tls: Tls {
+            required: section.tls_required,
+            ca_file: section.tls_ca.clone(),
+            client_files: section.tls_cert.clone().zip(section.tls_key.clone()),
+        },
+        jetstream_domain: section.jetstream_domain.clone(),
         connect_in_background: true,
         ..Config::new(urls, tenant, node.clone())
     }
 }
 
+/// The configuration was checked: there is one form at most.
 fn credentials(section: &Nats) -> Credentials {
     let expose = |secret: &Secret| secret.expose().to_owned();
-    match (&section.credentials_file, &section.user, &section.token) {
-        (Some(file), _, _) => Credentials::File(file.clone()),
-        (None, Some(user), _) => Credentials::Password {
-            user: user.clone(),
-            password: section.password.as_ref().map(expose).unwrap_or_default(),
-        },
-        (None, None, Some(token)) => Credentials::Token(expose(token)),
-        (None, None, None) => Credentials::None,
+    if let Some(file) = &section.credentials_file {
+        Credentials::File(file.clone())
+    } else if let Some(file) = &section.nkey_seed_file {
+        Credentials::NkeySeedFile(file.clone())
+    } else if let Some(user) = &section.user {
+        let password = section.password.as_ref().map(expose).unwrap_or_default();
+        Credentials::Password { user: user.clone(), password }
+    } else if let Some(token) = &section.token {
+        Credentials::Token(expose(token))
+    } else {
+        Credentials::None
     }
 }

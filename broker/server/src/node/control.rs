@@ -7,14 +7,18 @@ use futures::{StreamExt, stream::BoxStream};
 use spanwire_admin::{
     Control, Listener, SpanKind, SpanRecord, Status, TelemetryStatus, Trace, TraceFilter, TraceMatch, TraceSummary,
 };
+use spanwire_context::Contexts;
 use spanwire_http::server::SessionPlaces;
-use spanwire_model::{Backbone, Dispatch, EraChoice, Inventory, NodeId, Result, ServerId, ServerSpec};
+use spanwire_model::{
+    Backbone, Dispatch, EraChoice, Error, ErrorKind, Inventory, NodeId, Result, ServerId, ServerSpec,
+};
 use spanwire_registry::Handle as Registry;
 use spanwire_router::Router;
 use spanwire_telemetry::{SpanResult, Telemetry};
 use tokio::sync::watch;
 
-use super::build::VERSION;
+use super::{build::VERSION, durable::Durable};
+use crate::config::CONTEXT_SERVER;
 
 pub(super) struct NodeControl {
     pub(super) node: NodeId,
@@ -26,6 +30,8 @@ pub(super) struct NodeControl {
     pub(super) backbone: Arc<dyn Backbone>,
     pub(super) telemetry: Telemetry,
     pub(super) sessions: SessionPlaces,
+    pub(super) durable: Arc<Durable>,
+    pub(super) contexts: Option<Contexts>,
 }
 
 #[async_trait]
@@ -35,6 +41,10 @@ impl Control for NodeControl {
     }
 
     async fn add(&self, spec: ServerSpec, replace: bool) -> Result<()> {
+        if self.contexts.is_some() && spec.id.as_str() == CONTEXT_SERVER {
+            let text = format!("the id \"{CONTEXT_SERVER}\" belongs to the shared context: choose another");
+            return Err(Error::new(ErrorKind::InvalidParams, text));
+        }
         self.registry.add(spec, replace).await
     }
 
@@ -44,6 +54,14 @@ impl Control for NodeControl {
 
     fn dispatch(&self) -> Arc<dyn Dispatch> {
         Arc::new(self.router.clone())
+    }
+
+    fn contexts(&self) -> Option<Contexts> {
+        self.contexts.clone()
+    }
+
+    fn telemetry(&self) -> &Telemetry {
+        &self.telemetry
     }
 
     fn traces(&self, filter: &TraceFilter, limit: usize) -> Vec<TraceSummary> {
@@ -113,11 +131,15 @@ impl Control for NodeControl {
                 dropped: metrics.spans(SpanResult::DroppedQueue),
                 held: self.spans_held(),
             },
+            ledger: self.durable.kept,
+            shards: self.durable.ledger.status(),
+            leases: self.durable.leases.watch().borrow().clone(),
         }
     }
 
     fn metrics(&self) -> String {
         let metrics = self.telemetry.metrics();
+        metrics.set_shards(&self.durable.ledger.status());
         metrics.set_sessions(self.sessions.taken());
         metrics.set_backbone_in_flight(self.backbone.in_flight().values().sum());
         metrics.encode_openmetrics()

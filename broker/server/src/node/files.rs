@@ -8,10 +8,10 @@ use std::{
 };
 
 use anyhow::Context;
-use spanwire_ledger::SledStore;
+use spanwire_ledger::{Durability, SledStore};
 use uuid::Uuid;
 
-use crate::config::{Config, TOKEN_FILE};
+use crate::config::{self, Config, TOKEN_FILE};
 
 /// The file with the secret of this node's seal.
 const SEAL_FILE: &str = "seal-secret";
@@ -55,6 +55,10 @@ fn secret_file(path: &Path, what: &str) -> anyhow::Result<String> {
 }
 
 /// The store of this node.
-pub(super) fn store(folder: &Path) -> anyhow::Result<SledStore> {
-    SledStore::open(&folder.join("store")).context("is another node using the same data folder?")
+pub(super) fn store(config: &Config, folder: &Path) -> anyhow::Result<SledStore> {
+    let durability = match config.ledger.durability {
+        config::Durability::Process => Durability::Process,
+        config::Durability::Disk => Durability::Disk,
+    };
+    SledStore::open_with(&folder.join("store"), durability).context("is another node using the same data folder?")
 }

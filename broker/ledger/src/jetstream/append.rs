@@ -1,0 +1,178 @@
+//! From a command to its outcome: published until the log has it, then applied here.
+//!
+//! One operation id throughout. Where an attempt's end is unknown the next one settles it: the log may then hold the command
+//! twice, and the applier applies it once. The entry may also arrive before its acknowledgement, or instead of it.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use spanwire_model::{Command, Error, ErrorKind, MAX_COMMAND_BYTES, Receipt, Result, Shard, TraceContext};
+use tokio::time::{Instant, sleep, timeout_at};
+use uuid::Uuid;
+
+use super::{
+    Inner,
+    log::{Log, MAX_IN_FLIGHT},
+    publish::{Published, publish},
+    waiting::Waiter,
+};
+use crate::wire::Message;
+
+/// How long one attempt waits for its acknowledgement.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
+/// Pause before the second attempt; doubles from there.
+const PAUSE_MIN: Duration = Duration::from_millis(100);
+const PAUSE_MAX: Duration = Duration::from_secs(1);
+/// Bytes of a message's headers, at most.
+const HEADER_BYTES: usize = 1024;
+
+/// How an append went, for its span.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Course {
+    /// How often it was published.
+    pub(super) attempts: u32,
+    /// Whether an attempt may have reached the log without our knowledge.
+    pub(super) ambiguous: bool,
+}
+
+/// Appends a command.
+pub(super) async fn append(
+    inner: &Inner,
+    log: &Log,
+    command: Command,
+    trace: &TraceContext,
+    deadline: Instant,
+    course: &mut Course,
+) -> Result<Receipt> {
+    let operation = command.operation;
+    let payload = encode(inner, log.shard, command)?;
+    log.check_writable()?;
+    let _permit = log.in_flight.try_acquire().map_err(|_| {
+        let text = format!("{MAX_IN_FLIGHT} appends to {} are on the way already", log.shard);
+        Error::new(ErrorKind::Overloaded, text)
+    })?;
+    let mut waiter = log.waiting.wait(operation);
+    if let Some(receipt) = inner.applier.outcome(log.shard, operation)? {
+        return Ok(receipt);
+    }
+    let mut pause = PAUSE_MIN;
+    loop {
+        course.attempts += 1;
+        let within = ATTEMPT_TIMEOUT.min(deadline.saturating_duration_since(Instant::now()));
+        let published = tokio::select! {
+            biased;
+            receipt = &mut waiter.receipt => return receipt.map_err(|_| closed(log.shard)),
+            published = publish(&inner.streams, log.shard, operation, Some(trace), payload.clone(), within) => published,
+        };
+        let reason = match published {
+            Published::At(sequence) => {
+                log.contact();
+                log.reached(sequence);
+                course.ambiguous = true;
+                match applied(inner, log, &mut waiter, operation, sequence, deadline).await? {
+                    Some(receipt) => return Ok(receipt),
+                    None => format!("entry {sequence} is not what was appended"),
+                }
+            }
+            Published::Refused(reason) if !course.ambiguous => {
+                let text = format!("the log of {} refused the entry: {reason}", log.shard);
+                return Err(Error::new(ErrorKind::Unavailable, text));
+            }
+            Published::NotNow(reason) => {
+                if !course.ambiguous {
+                    log.check_writable()?;
+                }
+                reason
+            }
+            Published::Refused(reason) => reason,
+            Published::Unknown(reason) => {
+                course.ambiguous = true;
+                reason
+            }
+        };
+        let next = Instant::now() + super::jittered(pause);
+        pause = (pause * 2).min(PAUSE_MAX);
+        match timeout_at(next.min(deadline), &mut waiter.receipt).await {
+            Ok(receipt) => return receipt.map_err(|_| closed(log.shard)),
+            Err(_) if Instant::now() >= deadline => return Err(out_of_time(log.shard, course.ambiguous, &reason)),
+            Err(_) => {}
+        }
+    }
+}
+
+/// Puts a message of the ledger's own into the log, and returns its sequence.
+pub(super) async fn append_own(inner: &Inner, log: &Log, message: &Message, deadline: Instant) -> Result<u64> {
+    let payload = message.encode();
+    loop {
+        let within = ATTEMPT_TIMEOUT.min(deadline.saturating_duration_since(Instant::now()));
+        let reason = match publish(&inner.streams, log.shard, message.operation, None, payload.clone(), within).await {
+            Published::At(sequence) => {
+                log.contact();
+                log.reached(sequence);
+                return Ok(sequence);
+            }
+            Published::Refused(reason) | Published::NotNow(reason) | Published::Unknown(reason) => reason,
+        };
+        log.check_writable()?;
+        if Instant::now() >= deadline {
+            let text = format!("the log of {} did not take an entry in time: {reason}", log.shard);
+            return Err(Error::new(ErrorKind::DeadlineExceeded, text));
+        }
+        sleep(super::jittered(PAUSE_MIN)).await;
+    }
+}
+
+fn encode(inner: &Inner, shard: Shard, command: Command) -> Result<Bytes> {
+    let payload = Message::of(command).encode();
+    let limit = MAX_COMMAND_BYTES.min(inner.streams.client().max_payload().saturating_sub(HEADER_BYTES));
+    if payload.len() > limit {
+        let text = format!("a command of {} bytes to {shard} is above the limit of {limit}", payload.len());
+        return Err(Error::new(ErrorKind::TooLarge, text));
+    }
+    Ok(payload)
+}
+
+/// Waits until the entry is applied here; `None` when another one is in its place.
+async fn applied(
+    inner: &Inner,
+    log: &Log,
+    waiter: &mut Waiter<'_>,
+    operation: Uuid,
+    sequence: u64,
+    deadline: Instant,
+) -> Result<Option<Receipt>> {
+    let mut applied = inner.applier.applied(log.shard)?;
+    let reached = async {
+        // An error is the end of the ledger: nothing is applied any more.
+        if applied.wait_for(|applied| *applied >= sequence).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    };
+    let told = tokio::select! {
+        biased;
+        receipt = &mut waiter.receipt => Some(receipt.map_err(|_| closed(log.shard))?),
+        () = reached => None,
+        () = tokio::time::sleep_until(deadline) => {
+            return Err(out_of_time(log.shard, true, &format!("entry {sequence} is not applied on this node yet")));
+        }
+    };
+    match told {
+        Some(receipt) => Ok(Some(receipt)),
+        // Its operation had been appended before, or a snapshot brought it.
+        None => Ok(inner.applier.outcome(log.shard, operation)?),
+    }
+}
+
+fn out_of_time(shard: Shard, ambiguous: bool, reason: &str) -> Error {
+    if ambiguous {
+        let text = format!(
+            "the log of {shard} did not confirm the entry in time ({reason}): append the same operation again to find out"
+        );
+        return Error::new(ErrorKind::DeadlineExceeded, text);
+    }
+    Error::new(ErrorKind::Unavailable, format!("the log of {shard} took no entry in time: {reason}"))
+}
+
+fn closed(shard: Shard) -> Error {
+    Error::new(ErrorKind::DeadlineExceeded, format!("the node closed while an entry of {shard} was on its way"))
+}

@@ -1,0 +1,193 @@
+//! What one node does for all: it makes missing streams, appends checkpoints, writes snapshots and lets go of what they hold.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use spanwire_model::{Fence, ShardState};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::{
+    Inner,
+    append::append_own,
+    bucket::Bucket,
+    log::Log,
+    rebuild,
+    streams::{Facts, Trouble},
+};
+use crate::wire::{Kind, Message};
+
+/// The lease. Its own, so that whoever sees to other things for all nodes is not kept from it.
+pub(super) const LEASE: &str = "duty.ledger";
+/// How long a dead holder keeps others from it.
+const LEASE_TTL: Duration = Duration::from_secs(8);
+/// How often somebody without the lease tries to get it.
+const TRY_EVERY: Duration = Duration::from_secs(2);
+/// How often the holder looks at the logs.
+const TEND_EVERY: Duration = Duration::from_millis(500);
+/// A log in which nothing was appended for so long gets a checkpoint behind its last entries.
+const IDLE_CHECKPOINT: Duration = Duration::from_secs(30);
+/// Pause before a snapshot is tried again.
+const SNAPSHOT_PAUSE: Duration = Duration::from_secs(15);
+/// How long an entry of the holder's own may take.
+const APPEND_TIMEOUT: Duration = Duration::from_secs(10);
+/// Snapshots of a shard that are kept.
+const SNAPSHOTS_KEPT: usize = 2;
+
+/// What the holder remembers of a log.
+#[derive(Debug)]
+struct Care {
+    /// The last checkpoint's own entry; 0 for one who has just taken over, and begins with a checkpoint.
+    checkpoint: u64,
+    /// The last entry seen, and since when.
+    last: (u64, Instant),
+    /// The newest snapshot; `None` when it was not asked for yet.
+    snapshot: Option<u64>,
+    /// The stream's size after the last compaction.
+    bytes: u64,
+    not_before: Instant,
+}
+
+/// Holds the lease whenever it can, and does what it stands for.
+pub(super) async fn run(inner: &Inner) {
+    loop {
+        match inner.leases.acquire(LEASE, LEASE_TTL).await {
+            Ok(Some(lease)) => {
+                let fence = lease.fence();
+                inner.duty.send_replace(Some(fence.clone()));
+                tracing::debug!(node = %inner.options.node, "tends the logs for all nodes");
+                tokio::select! {
+                    () = tend_all(inner, &fence) => {}
+                    () = lease.lost() => {}
+                }
+                inner.duty.send_replace(None);
+            }
+            Ok(None) => {}
+            Err(error) => tracing::debug!("no lease for the logs: {error}"),
+        }
+        sleep(super::jittered(TRY_EVERY)).await;
+    }
+}
+
+async fn tend_all(inner: &Inner, fence: &Fence) {
+    let mut cares = BTreeMap::new();
+    while fence.is_valid() {
+        for log in inner.logs.values() {
+            if log.condition().state != ShardState::Following {
+                continue;
+            }
+            let Some(facts) = log.facts() else { continue };
+            let Ok(position) = inner.position(log.shard) else { continue };
+            let now = Instant::now();
+            let care = cares.entry(log.shard).or_insert_with(|| Care {
+                checkpoint: 0,
+                last: (position.sequence, now),
+                snapshot: None,
+                bytes: 0,
+                not_before: now,
+            });
+            if position.sequence != care.last.0 {
+                care.last = (position.sequence, now);
+            }
+            checkpoint(inner, log, care).await;
+            if now >= care.not_before
+                && let Err(trouble) = compact(inner, log, &facts, fence, care).await
+            {
+                care.not_before = now + SNAPSHOT_PAUSE;
+                tracing::warn!(shard = %log.shard, "no snapshot: {trouble}");
+            }
+        }
+        sleep(super::jittered(TEND_EVERY)).await;
+    }
+}
+
+/// Says in the log what the hash is here, when enough was appended since, or nothing for a while.
+async fn checkpoint(inner: &Inner, log: &Log, care: &mut Care) {
+    let Ok(position) = inner.position(log.shard) else { return };
+    let since = position.sequence.saturating_sub(care.checkpoint);
+    let idle = since > 0 && care.last.1.elapsed() >= IDLE_CHECKPOINT;
+    if since < inner.options.checkpoint_entries && !idle {
+        return;
+    }
+    let kind = Kind::Checkpoint { sequence: position.sequence, hash: position.hash.to_string() };
+    let message = Message::own(kind, inner.options.node.clone());
+    match append_own(inner, log, &message, Instant::now() + APPEND_TIMEOUT).await {
+        Ok(sequence) => care.checkpoint = sequence,
+        Err(error) => tracing::debug!(shard = %log.shard, "no checkpoint: {error}"),
+    }
+}
+
+/// Writes a snapshot when enough was appended since the last one, and removes entries and snapshots that are not needed any more.
+async fn compact(inner: &Inner, log: &Log, facts: &Facts, fence: &Fence, care: &mut Care) -> Result<(), Trouble> {
+    let shard = log.shard;
+    let options = &inner.options;
+    let newest = match care.snapshot {
+        Some(newest) => newest,
+        None => {
+            let bucket = Bucket::open(&inner.streams).await?;
+            let newest = match &bucket {
+                Some(bucket) => bucket.sequences(shard).await?.first().copied().unwrap_or(0),
+                None => 0,
+            };
+            *care.snapshot.insert(newest)
+        }
+    };
+    let applied = inner.position(shard)?.sequence;
+    let entries = applied.saturating_sub(newest);
+    let bytes = facts.bytes.saturating_sub(care.bytes);
+    if entries < options.snapshot_entries && (entries == 0 || bytes < options.snapshot_bytes) {
+        return Ok(());
+    }
+    let written = rebuild::write(inner, shard).await?;
+    care.snapshot = Some(written);
+    let first = written.saturating_sub(options.log_margin) + 1;
+    if fence.is_valid() && first > facts.first {
+        inner.streams.purge(shard, first).await?;
+    }
+    let bucket = Bucket::open_or_create(&inner.streams).await?;
+    for old in bucket.sequences(shard).await?.into_iter().skip(SNAPSHOTS_KEPT) {
+        if fence.is_valid() {
+            bucket.delete(shard, old).await?;
+        }
+    }
+    let facts = inner.streams.facts(shard).await?;
+    care.bytes = facts.bytes;
+    tracing::info!(%shard, sequence = written, first = facts.first, "wrote a snapshot");
+    log.told(facts);
+    Ok(())
+}
+
+/// How often a log is asked how it is.
+const PROBE_EVERY: Duration = Duration::from_millis(700);
+/// How long it may take to answer.
+const PROBE_TIMEOUT: Duration = Duration::from_millis(1500);
+/// Answers in a row that do not fit to what is here, before the follower looks for itself.
+const STRANGE: u32 = 3;
+
+/// Asks a log again and again how it is: the sign of life that writes depend on.
+pub(super) async fn probe(inner: &Inner, log: &Log) {
+    let mut strange = 0;
+    loop {
+        sleep(super::jittered(PROBE_EVERY)).await;
+        match timeout(PROBE_TIMEOUT, inner.streams.facts(log.shard)).await {
+            Ok(Ok(facts)) => {
+                strange = if fits(inner, log, &facts) { 0 } else { strange + 1 };
+                log.told(facts);
+            }
+            Ok(Err(trouble)) => {
+                strange = if trouble == Trouble::Missing { strange + 1 } else { 0 };
+                log.failed(&trouble);
+            }
+            Err(_) => log.failed(&Trouble::NoAnswer("timed out".into())),
+        }
+        if strange >= STRANGE {
+            strange = 0;
+            log.look_again.notify_one();
+        }
+    }
+}
+
+/// False when what is here is not of this log.
+fn fits(inner: &Inner, log: &Log, facts: &Facts) -> bool {
+    inner.position(log.shard).is_ok_and(|position| {
+        position.sequence <= facts.last && position.stream.as_ref().is_none_or(|stream| *stream == facts.identity)
+    })
+}

@@ -1,0 +1,206 @@
+//! One shard of this node and its log: found, compared, caught up with, followed; and again from the start after any trouble.
+
+use std::time::Duration;
+
+use spanwire_model::Shard;
+use tokio::time::{Instant, sleep};
+
+use super::{
+    Inner,
+    feed::{Delivered, Feed},
+    log::{CONTACT_LOST, Log, Phase},
+    rebuild::{self, Verdict},
+    streams::{Facts, Trouble},
+};
+use crate::{applier::Logged, error::ApplyError};
+
+/// Pause before the log is tried again; doubles from there.
+const PAUSE_MIN: Duration = Duration::from_millis(200);
+const PAUSE_MAX: Duration = Duration::from_secs(10);
+/// A feed that lasted so long was a good one.
+const GOOD: Duration = Duration::from_secs(3);
+/// Feeds in a row that may begin with the same gap, before the entries in it count as lost.
+const GAPS: u32 = 3;
+
+/// Why following ended.
+#[derive(Debug)]
+enum End {
+    /// Begin again, after a pause.
+    Trouble(Trouble),
+    /// Begin again at once.
+    Again,
+    /// This node can go no further.
+    Stopped(String),
+}
+
+impl From<Trouble> for End {
+    fn from(trouble: Trouble) -> Self {
+        Self::Trouble(trouble)
+    }
+}
+
+impl From<ApplyError> for End {
+    fn from(error: ApplyError) -> Self {
+        Self::Stopped(error.to_string())
+    }
+}
+
+/// What is remembered from one attempt to the next.
+#[derive(Debug, Default)]
+struct Memory {
+    /// Since when there has been no feed.
+    lost_since: Option<Instant>,
+    /// Where a gap was found, and how often in a row.
+    gap: Option<(u64, u32)>,
+    /// The checkpoint that last disagreed.
+    disagreed: Option<u64>,
+    /// What has to be made anew, and why; entries up to the number are lost.
+    rebuild: Option<(String, u64)>,
+}
+
+/// Follows a log for ever, or until it must stop.
+pub(super) async fn run(inner: &Inner, log: &Log) {
+    let mut pause = PAUSE_MIN;
+    let mut memory = Memory::default();
+    loop {
+        let began = Instant::now();
+        match follow(inner, log, &mut memory).await {
+            Ok(never) => match never {},
+            Err(End::Again) => {}
+            Err(End::Trouble(trouble)) => {
+                log.failed(&trouble);
+                tracing::debug!(shard = %log.shard, "the log was lost: {trouble}");
+                // Most are over before anybody notices.
+                let lost = memory.lost_since.get_or_insert_with(Instant::now).elapsed();
+                if log.phase() == Phase::Following && lost > CONTACT_LOST {
+                    log.set_phase(Phase::CatchingUp, Some(trouble.to_string()));
+                }
+            }
+            Err(End::Stopped(reason)) => {
+                tracing::error!(shard = %log.shard, "stopped: {reason}");
+                log.set_phase(Phase::Stopped, Some(reason));
+                // Nothing but a new start of the node changes it.
+                return std::future::pending().await;
+            }
+        }
+        if began.elapsed() > GOOD {
+            pause = PAUSE_MIN;
+        }
+        sleep(super::jittered(pause)).await;
+        pause = (pause * 2).min(PAUSE_MAX);
+    }
+}
+
+/// Follows until something ends it.
+async fn follow(inner: &Inner, log: &Log, memory: &mut Memory) -> Result<std::convert::Infallible, End> {
+    let shard = log.shard;
+    if let Some(error) = inner.applier.stopped(shard)? {
+        return Err(End::Stopped(error.to_string()));
+    }
+    let facts = reach(inner, log).await?;
+    log.told(facts.clone());
+    agree(inner, log, &facts, memory).await?;
+    let applied = inner.applier.position(shard)?.sequence;
+    let mut feed = Feed::open(&inner.streams, shard, &inner.options.node, applied + 1).await?;
+    memory.lost_since = None;
+    let target = facts.last;
+    if applied >= target {
+        log.set_phase(Phase::Following, None);
+    }
+    loop {
+        let batch = tokio::select! {
+            batch = feed.next() => batch?,
+            () = log.look_again.notified() => return Err(End::Again),
+        };
+        let pending = batch.last().map_or(0, |entry| entry.pending);
+        let last = batch.last().map_or(0, |entry| entry.sequence);
+        log.reached(last + pending);
+        apply(inner, log, batch, &facts, memory).await?;
+        if log.phase() != Phase::Following && (pending == 0 || last >= target) {
+            log.set_phase(Phase::Following, None);
+        }
+    }
+}
+
+/// Asks how the log is; makes it where there is none, if that is this node's to do.
+async fn reach(inner: &Inner, log: &Log) -> Result<Facts, End> {
+    match inner.streams.facts(log.shard).await {
+        Ok(facts) => Ok(facts),
+        Err(Trouble::Missing) if inner.has_duty() => Ok(rebuild::make_log(inner, log).await?),
+        Err(Trouble::Missing) => {
+            let text = "its stream is missing, and is made by the node that has the lease for it".to_owned();
+            Err(End::Trouble(Trouble::NoAnswer(text)))
+        }
+        Err(trouble) => Err(trouble.into()),
+    }
+}
+
+/// Sees to it that what is here is the beginning of the log, or a snapshot that its entries continue.
+async fn agree(inner: &Inner, log: &Log, facts: &Facts, memory: &mut Memory) -> Result<(), End> {
+    if let Some((reason, lost)) = memory.rebuild.clone() {
+        rebuild::rebuild(inner, log, facts, &reason, lost).await?;
+        memory.rebuild = None;
+        return Ok(());
+    }
+    match rebuild::judge(inner, log, facts).await? {
+        Verdict::Agrees => Ok(()),
+        Verdict::Behind => {
+            log.set_phase(Phase::CatchingUp, Some("this node was away longer than the log reaches".to_owned()));
+            Ok(rebuild::install_newest(inner, log, facts, 0).await?)
+        }
+        Verdict::Differs(reason) => Ok(rebuild::rebuild(inner, log, facts, &reason, 0).await?),
+    }
+}
+
+/// Applies what came, and tells those who wait for it.
+async fn apply(inner: &Inner, log: &Log, batch: Vec<Delivered>, facts: &Facts, memory: &mut Memory) -> Result<(), End> {
+    let entries =
+        batch.into_iter().map(|Delivered { sequence, time_ms, payload, .. }| Logged { sequence, time_ms, payload });
+    let progress = inner.applier.apply(log.shard, entries.collect()).await?;
+    for (operation, receipt) in &progress.receipts {
+        if log.waiting.is_awaited(*operation) {
+            log.waiting.resolve(*operation, receipt);
+        }
+    }
+    match progress.error {
+        None => {
+            memory.gap = None;
+            Ok(())
+        }
+        Some(ApplyError::Gap { applied, found, .. }) => Err(gap(log.shard, applied, found, facts, memory)),
+        Some(ApplyError::Diverged { sequence, text, .. }) => Err(diverged(sequence, text, memory)),
+        Some(
+            error @ (ApplyError::Newer { .. }
+            | ApplyError::Unreadable { .. }
+            | ApplyError::Panicked { .. }
+            | ApplyError::Store { .. }
+            | ApplyError::Snapshot { .. }
+            | ApplyError::Unknown(_)),
+        ) => Err(error.into()),
+    }
+}
+
+/// Entries are missing: compacted away meanwhile, or lost.
+fn gap(shard: Shard, applied: u64, found: u64, facts: &Facts, memory: &mut Memory) -> End {
+    let times = match memory.gap {
+        Some((at, times)) if at == applied => times + 1,
+        Some(_) | None => 1,
+    };
+    memory.gap = Some((applied, times));
+    let (from, to) = (applied + 1, found - 1);
+    if facts.first <= from && times >= GAPS {
+        memory.gap = None;
+        memory.rebuild = Some((format!("the log of {shard} has lost its entries {from} to {to}"), to));
+    }
+    End::Trouble(Trouble::NoAnswer(format!("entries {from} to {to} did not come")))
+}
+
+/// A checkpoint disagrees: made anew once, then given up.
+fn diverged(sequence: u64, text: String, memory: &mut Memory) -> End {
+    if memory.disagreed == Some(sequence) {
+        return End::Stopped(format!("checkpoint {sequence} disagrees after the view was made anew too: {text}"));
+    }
+    memory.disagreed = Some(sequence);
+    memory.rebuild = Some((format!("checkpoint {sequence} disagrees: {text}"), 0));
+    End::Again
+}

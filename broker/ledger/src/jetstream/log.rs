@@ -1,0 +1,163 @@
+//! One shard's log as this node sees it: how it is, who waits for what, and how much is on the way.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use spanwire_model::{Error, ErrorKind, Shard, ShardState};
+use tokio::{
+    sync::{Notify, Semaphore, watch},
+    time::Instant,
+};
+
+use super::{
+    barrier::Barriers,
+    streams::{Facts, Trouble},
+    waiting::Waiting,
+};
+
+/// Appends of a shard that may be on the way at once.
+pub(super) const MAX_IN_FLIGHT: usize = 256;
+/// A log that has not been heard of for so long is out of reach.
+pub(super) const CONTACT_LOST: Duration = Duration::from_secs(2);
+
+/// What the node does with a log that it can reach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    CatchingUp,
+    Following,
+    Rebuilding,
+    Stopped,
+}
+
+/// See the module.
+pub(super) struct Log {
+    pub(super) shard: Shard,
+    seen: Mutex<Seen>,
+    /// Counts changes of [`Seen::phase`].
+    phases: watch::Sender<Phase>,
+    /// Appends that wait for their outcome.
+    pub(super) waiting: Waiting,
+    pub(super) barriers: Barriers,
+    pub(super) in_flight: Semaphore,
+    /// Told when the follower should look again at what stands against it.
+    pub(super) look_again: Notify,
+}
+
+#[derive(Debug, Clone)]
+struct Seen {
+    /// What is worth knowing about the phase.
+    detail: Option<Arc<str>>,
+    contact: Instant,
+    /// Why there was no contact when it was last tried.
+    trouble: Option<Arc<str>>,
+    facts: Option<Facts>,
+}
+
+/// How a log is, for status and for refusals.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Condition {
+    pub(super) state: ShardState,
+    pub(super) detail: Option<Arc<str>>,
+    pub(super) stale: Option<Duration>,
+    pub(super) facts: Option<Facts>,
+}
+
+impl Log {
+    pub(super) fn new(shard: Shard) -> Self {
+        let seen = Seen { detail: None, contact: Instant::now(), trouble: None, facts: None };
+        Self {
+            shard,
+            seen: Mutex::new(seen),
+            phases: watch::Sender::new(Phase::CatchingUp),
+            waiting: Waiting::default(),
+            barriers: Barriers::default(),
+            in_flight: Semaphore::new(MAX_IN_FLIGHT),
+            look_again: Notify::new(),
+        }
+    }
+
+    /// The log answered: it can be written and read.
+    pub(super) fn contact(&self) {
+        let mut seen = self.seen();
+        seen.contact = Instant::now();
+        seen.trouble = None;
+    }
+
+    /// The log answered, and said this.
+    pub(super) fn told(&self, facts: Facts) {
+        let mut seen = self.seen();
+        if facts.writable {
+            seen.contact = Instant::now();
+            seen.trouble = None;
+        } else {
+            seen.trouble = Some("too few of its replicas can be reached".into());
+        }
+        seen.facts = Some(facts);
+    }
+
+    /// An entry is there: the log is at least so long.
+    pub(super) fn reached(&self, last: u64) {
+        if let Some(facts) = &mut self.seen().facts {
+            facts.last = facts.last.max(last);
+        }
+    }
+
+    /// It did not answer as it should.
+    pub(super) fn failed(&self, trouble: &Trouble) {
+        self.seen().trouble = Some(trouble.to_string().into());
+    }
+
+    pub(super) fn set_phase(&self, phase: Phase, detail: Option<String>) {
+        self.seen().detail = detail.map(Into::into);
+        self.phases.send_replace(phase);
+    }
+
+    pub(super) fn phase(&self) -> Phase {
+        *self.phases.borrow()
+    }
+
+    /// What was last heard of it.
+    pub(super) fn facts(&self) -> Option<Facts> {
+        self.seen().facts.clone()
+    }
+
+    pub(super) fn condition(&self) -> Condition {
+        let phase = self.phase();
+        let seen = self.seen().clone();
+        let silent = seen.contact.elapsed();
+        let lost = silent >= CONTACT_LOST;
+        let stale = lost.then_some(silent);
+        let out = || seen.trouble.clone().or_else(|| Some("the log does not answer".into()));
+        let (state, detail) = match phase {
+            Phase::Stopped => (ShardState::Stopped, seen.detail),
+            Phase::Rebuilding => (ShardState::Rebuilding, seen.detail),
+            Phase::CatchingUp | Phase::Following if lost => (ShardState::CutOff, out()),
+            Phase::CatchingUp => (ShardState::CatchingUp, seen.detail.or(seen.trouble)),
+            Phase::Following => (ShardState::Following, seen.detail),
+        };
+        Condition { state, detail, stale, facts: seen.facts }
+    }
+
+    /// Refuses when nothing can be written now.
+    ///
+    /// # Errors
+    /// `Unavailable`, with the reason.
+    pub(super) fn check_writable(&self) -> Result<(), Error> {
+        let condition = self.condition();
+        if condition.state == ShardState::Following {
+            return Ok(());
+        }
+        Err(unavailable(self.shard, condition.state, condition.detail.as_deref()))
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn unavailable(shard: Shard, state: ShardState, detail: Option<&str>) -> Error {
+    let detail = detail.map(|detail| format!(": {detail}")).unwrap_or_default();
+    Error::new(ErrorKind::Unavailable, format!("the log of {shard} is {}{detail}", state.as_str()))
+}

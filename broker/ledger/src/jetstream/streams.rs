@@ -1,0 +1,241 @@
+//! The streams that keep the logs: made where they are missing, and asked how they are.
+
+use std::{collections::HashMap, time::Duration};
+
+use async_nats::jetstream::{
+    Context, ErrorCode,
+    context::{RequestError, RequestErrorKind},
+    response::Response,
+    stream::{self, DiscardPolicy, Info, RetentionPolicy, StorageType, Stream},
+};
+use bytes::Bytes;
+use serde_json::json;
+use spanwire_model::{MAX_COMMAND_BYTES, Shard};
+use uuid::Uuid;
+
+use super::names::Names;
+
+/// Largest message of a stream, headers included.
+const MAX_MESSAGE_BYTES: usize = MAX_COMMAND_BYTES + 16 * 1024;
+/// Within which the server itself drops a message that it has. The applier drops them for much longer.
+const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
+/// Replicas where the servers are clustered and nobody said otherwise.
+const CLUSTER_REPLICAS: u8 = 3;
+/// The stream's own name for itself, which a stream made anew does not have.
+const IDENTITY: &str = "spanwire.identity";
+/// A replica from which the leader has not heard for so long does not count. It hears from each every second.
+const REPLICA_SILENT: Duration = Duration::from_secs(3);
+/// How long JetStream may take to answer.
+const ASK_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long it may take to make a stream: servers that have just started elect leaders first.
+const CREATE_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// What JetStream knows about a log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Facts {
+    /// Which stream of that name it is.
+    pub(super) identity: String,
+    /// The first entry that it holds; one more than `last` when it is empty.
+    pub(super) first: u64,
+    /// The last entry.
+    pub(super) last: u64,
+    pub(super) bytes: u64,
+    pub(super) replicas: u8,
+    /// Whether enough replicas are there to accept an entry.
+    pub(super) writable: bool,
+}
+
+/// Why JetStream did not do it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Trouble {
+    /// The servers have none, or the account may not use it.
+    #[error(
+        "nats has no jetstream for this node ({0}): start nats-server with -js, or give the account jetstream limits"
+    )]
+    NoJetStream(String),
+    /// There is no such stream.
+    #[error("the stream is missing")]
+    Missing,
+    /// No leader, no connection, or too slow.
+    #[error("no answer from jetstream: {0}")]
+    NoAnswer(String),
+    /// It said no.
+    #[error("jetstream refused: {0}")]
+    Refused(String),
+}
+
+impl From<RequestError> for Trouble {
+    fn from(error: RequestError) -> Self {
+        match error.kind() {
+            // Nobody listens on the API at all.
+            RequestErrorKind::NoResponders => Self::NoJetStream("nobody answers on its api".into()),
+            RequestErrorKind::TimedOut => Self::NoAnswer("timed out".into()),
+            RequestErrorKind::InvalidSubject | RequestErrorKind::Other => Self::NoAnswer(error.to_string()),
+        }
+    }
+}
+
+impl From<async_nats::jetstream::Error> for Trouble {
+    fn from(error: async_nats::jetstream::Error) -> Self {
+        match error.error_code() {
+            ErrorCode::STREAM_NOT_FOUND => Self::Missing,
+            ErrorCode::JETSTREAM_NOT_ENABLED | ErrorCode::JETSTREAM_NOT_ENABLED_FOR_ACCOUNT => {
+                Self::NoJetStream(error.to_string())
+            }
+            _ if error.code() == 503 => Self::NoAnswer(error.to_string()),
+            _ => Self::Refused(error.to_string()),
+        }
+    }
+}
+
+/// The streams of a tenant.
+#[derive(Debug, Clone)]
+pub(super) struct Streams {
+    context: Context,
+    patient: Context,
+    names: Names,
+    replicas: Option<u8>,
+    max_bytes: u64,
+}
+
+impl Streams {
+    pub(super) fn new(client: async_nats::Client, names: Names, replicas: Option<u8>, max_bytes: u64) -> Self {
+        let context = |timeout| {
+            let mut context = async_nats::jetstream::new(client.clone());
+            context.set_timeout(timeout);
+            context
+        };
+        Self { context: context(ASK_TIMEOUT), patient: context(CREATE_TIMEOUT), names, replicas, max_bytes }
+    }
+
+    pub(super) fn names(&self) -> &Names {
+        &self.names
+    }
+
+    pub(super) fn client(&self) -> async_nats::Client {
+        self.context.client()
+    }
+
+    /// For what is answered at once.
+    pub(super) fn context(&self) -> &Context {
+        &self.context
+    }
+
+    /// For what may take long.
+    pub(super) fn patient(&self) -> &Context {
+        &self.patient
+    }
+
+    /// How many replicas a new stream gets: what the configuration says, else three in a cluster and one without.
+    pub(super) fn replicas(&self) -> u8 {
+        self.replicas.unwrap_or_else(|| {
+            let clustered = self.client().try_server_info().is_some_and(|info| info.cluster.is_some());
+            if clustered { CLUSTER_REPLICAS } else { 1 }
+        })
+    }
+
+    /// How a log is, asked of its leader.
+    pub(super) async fn facts(&self, shard: Shard) -> Result<Facts, Trouble> {
+        let subject = format!("STREAM.INFO.{}", self.names.stream(shard));
+        match self.context.request(subject, &json!({})).await? {
+            Response::Ok(info) => facts_of(&info),
+            Response::Err { error } => Err(error.into()),
+        }
+    }
+
+    /// Whether there is a bucket of snapshots.
+    pub(super) async fn facts_of_bucket(&self) -> Result<(), Trouble> {
+        let subject = format!("STREAM.INFO.OBJ_{}", self.names.bucket());
+        match self.context.request::<_, _, Response<Info>>(subject, &json!({})).await? {
+            Response::Ok(_) => Ok(()),
+            Response::Err { error } => Err(error.into()),
+        }
+    }
+
+    /// Makes a log, whose first entry will have the sequence `first`. One that is there already stays as it is.
+    pub(super) async fn create(&self, shard: Shard, first: u64) -> Result<Facts, Trouble> {
+        let config = self.config(shard, first);
+        let subject = format!("STREAM.CREATE.{}", config.name);
+        match self.patient.request(subject, &config).await? {
+            Response::Ok(info) => facts_of(&info),
+            // Another node was faster.
+            Response::Err { error } if error.error_code() == ErrorCode::STREAM_NAME_EXIST => self.facts(shard).await,
+            Response::Err { error } => Err(match error.into() {
+                Trouble::Refused(text) => {
+                    let replicas = config.num_replicas;
+                    Trouble::Refused(format!(
+                        "a stream with {replicas} replicas: {text} ([ledger] replicas sets the number)"
+                    ))
+                }
+                trouble => trouble,
+            }),
+        }
+    }
+
+    /// The message of an entry, from the leader; `None` when the log does not hold it.
+    pub(super) async fn message(&self, shard: Shard, sequence: u64) -> Result<Option<Bytes>, Trouble> {
+        use async_nats::jetstream::stream::RawMessageErrorKind;
+        match self.handle(shard).await?.get_raw_message(sequence).await {
+            Ok(message) => Ok(Some(message.payload)),
+            Err(error) => match error.kind() {
+                RawMessageErrorKind::NoMessageFound => Ok(None),
+                RawMessageErrorKind::InvalidSubject
+                | RawMessageErrorKind::JetStream(_)
+                | RawMessageErrorKind::Other => Err(Trouble::NoAnswer(error.to_string())),
+            },
+        }
+    }
+
+    /// Removes the entries before `first`.
+    pub(super) async fn purge(&self, shard: Shard, first: u64) -> Result<(), Trouble> {
+        let purged = self.handle(shard).await?.purge().sequence(first).await;
+        purged.map(drop).map_err(|error| Trouble::NoAnswer(error.to_string()))
+    }
+
+    /// The stream, without asking whether it is there.
+    pub(super) async fn handle(&self, shard: Shard) -> Result<Stream<()>, Trouble> {
+        let stream = self.context.get_stream_no_info(self.names.stream(shard)).await;
+        stream.map_err(|error| Trouble::Refused(error.to_string()))
+    }
+
+    fn config(&self, shard: Shard, first: u64) -> stream::Config {
+        stream::Config {
+            name: self.names.stream(shard),
+            description: Some(format!("spanwire: the log of {shard}")),
+            subjects: vec![self.names.subject(shard)],
+            retention: RetentionPolicy::Limits,
+            storage: StorageType::File,
+            discard: DiscardPolicy::New,
+            num_replicas: usize::from(self.replicas()),
+            max_messages: -1,
+            max_messages_per_subject: -1,
+            max_consumers: -1,
+            max_bytes: i64::try_from(self.max_bytes).unwrap_or(i64::MAX),
+            max_message_size: i32::try_from(MAX_MESSAGE_BYTES).unwrap_or(i32::MAX),
+            duplicate_window: DUPLICATE_WINDOW,
+            deny_delete: true,
+            allow_direct: true,
+            first_sequence: (first > 1).then_some(first),
+            metadata: HashMap::from([(IDENTITY.to_owned(), Uuid::new_v4().to_string())]),
+            ..stream::Config::default()
+        }
+    }
+}
+
+fn facts_of(info: &Info) -> Result<Facts, Trouble> {
+    let replicas = u8::try_from(info.config.num_replicas.max(1)).unwrap_or(u8::MAX);
+    let writable = info.cluster.as_ref().is_none_or(|cluster| {
+        let heard = cluster.replicas.iter().filter(|peer| !peer.offline && peer.active < REPLICA_SILENT).count();
+        // The leader, who answered, is not in the list.
+        cluster.leader.as_ref().is_some_and(|leader| !leader.is_empty()) && (heard + 1) * 2 > usize::from(replicas)
+    });
+    let identity = info.config.metadata.get(IDENTITY).cloned();
+    Ok(Facts {
+        identity: identity.unwrap_or_else(|| info.created.unix_timestamp_nanos().to_string()),
+        first: info.state.first_sequence.max(1),
+        last: info.state.last_sequence,
+        bytes: info.state.bytes,
+        replicas,
+        writable,
+    })
+}

@@ -1,0 +1,252 @@
+//! `get`, `list`, `log`, `spaces`, `describe`.
+
+use serde_json::{Value, json};
+use spanwire_rpc::v1::{
+    ContextDescribeSpaceRequest, ContextEvent, ContextGetRequest, ContextListRequest, ContextListSpacesRequest,
+    ContextLogRequest, ContextSpace,
+};
+
+use super::{
+    Client, Level,
+    refused::{failure, now_ms},
+    show,
+};
+use crate::{
+    cli::Context,
+    command::tools::embedded,
+    failure::{Exit, Failure},
+    output::{Cell, Tone, clean, note, paint},
+};
+
+/// Most entries that one request asks for.
+const MAX_PAGE: u32 = 1000;
+
+pub(super) async fn get(
+    mut client: Client,
+    space: String,
+    key: String,
+    level: Level,
+    context: &mut Context,
+) -> Result<(), Failure> {
+    let request = ContextGetRequest { space: space.clone(), key: key.clone(), read: Some(level.to_message()) };
+    let got = client.contexts.get(client.request(request)).await.map_err(failure)?.into_inner();
+    let Some(entry) = got.entry else {
+        let text = format!("there is no key \"{key}\" in space \"{space}\", up to sequence {}", got.sequence);
+        return Err(Failure::new(Exit::NotFound, text));
+    };
+    if context.out.json {
+        let mut all = show::entry_json(&entry);
+        all["sequence"] = got.sequence.into();
+        all["stale_ms"] = got.stale_ms.into();
+        context.out.document(&all)?;
+        return Ok(());
+    }
+    note(paint(&show::facts(&entry, now_ms()), Tone::Dim));
+    stale(got.stale_ms);
+    let value = embedded(&entry.value_json);
+    let pretty = serde_json::to_string_pretty(&value).map_err(|error| Failure::failed(error.to_string()))?;
+    context.out.line(clean(&pretty))?;
+    Ok(())
+}
+
+/// Says so when the node could not reach the log.
+fn stale(stale_ms: u64) {
+    if stale_ms > 0 {
+        let text = format!("the log has been out of reach for {} s: there may be newer versions", stale_ms / 1000);
+        note(format!("{} {text}", paint("stale:", Tone::Warn)));
+    }
+}
+
+/// Arguments of `spanwire ctx list`.
+#[derive(Debug, clap::Args)]
+pub(super) struct List {
+    /// The space
+    space: String,
+    /// Only keys that begin with this
+    #[arg(default_value = "", hide_default_value = true)]
+    prefix: String,
+    /// Print the values too
+    #[arg(long)]
+    values: bool,
+    /// How many keys at most
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    limit: usize,
+    #[command(flatten)]
+    level: Level,
+}
+
+pub(super) async fn list(mut client: Client, args: List, context: &mut Context) -> Result<(), Failure> {
+    let mut entries = Vec::new();
+    let mut after = String::new();
+    let (sequence, next) = loop {
+        let left = u32::try_from(args.limit - entries.len()).unwrap_or(MAX_PAGE).min(MAX_PAGE);
+        let request = ContextListRequest {
+            space: args.space.clone(),
+            prefix: args.prefix.clone(),
+            after,
+            limit: left,
+            without_values: !args.values,
+            read: Some(args.level.to_message()),
+        };
+        let page = client.contexts.list(client.request(request)).await.map_err(failure)?.into_inner();
+        stale(page.stale_ms);
+        entries.extend(page.entries);
+        if page.next.is_empty() || entries.len() >= args.limit {
+            break (page.sequence, page.next);
+        }
+        after = page.next;
+    };
+    if context.out.json {
+        let entries: Vec<Value> = entries.iter().map(show::entry_json).collect();
+        let truncated = !next.is_empty();
+        context.out.document(&json!({ "entries": entries, "sequence": sequence, "truncated": truncated }))?;
+        return Ok(());
+    }
+    let now_ms = now_ms();
+    let mut headers = show::ENTRY.to_vec();
+    headers.extend(args.values.then_some("value"));
+    let row = |entry: &_| {
+        let mut row = show::row(entry, now_ms);
+        row.extend(args.values.then(|| show::value_cell(&entry.value_json)));
+        row
+    };
+    context.out.table(&headers, entries.iter().map(row).collect())?;
+    if !next.is_empty() {
+        note(format!("there are more than {}: narrow it with a prefix, or raise --limit", entries.len()));
+    }
+    Ok(())
+}
+
+/// Arguments of `spanwire ctx log`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Log {
+    /// The space
+    space: String,
+    /// Only changes of keys that begin with this
+    #[arg(default_value = "", hide_default_value = true)]
+    prefix: String,
+    /// Only the changes of this key
+    #[arg(long, value_name = "KEY", conflicts_with_all = ["prefix", "from"])]
+    key: Option<String>,
+    /// The first sequence [default: the oldest change that is kept]
+    #[arg(long, value_name = "SEQUENCE", default_value_t = 0, hide_default_value = true)]
+    from: u64,
+    /// How many changes at most
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    limit: usize,
+    #[command(flatten)]
+    level: Level,
+}
+
+pub(super) async fn log(mut client: Client, args: Log, context: &mut Context) -> Result<(), Failure> {
+    let mut events: Vec<ContextEvent> = Vec::new();
+    let mut from = args.from;
+    let (first, next, sequence) = loop {
+        let request = ContextLogRequest {
+            space: args.space.clone(),
+            prefix: args.prefix.clone(),
+            from,
+            limit: u32::try_from(args.limit - events.len()).unwrap_or(MAX_PAGE).min(MAX_PAGE),
+            without_values: false,
+            read: Some(args.level.to_message()),
+            key: args.key.clone().unwrap_or_default(),
+        };
+        let page = client.contexts.log(client.request(request)).await.map_err(failure)?.into_inner();
+        stale(page.stale_ms);
+        events.extend(page.events);
+        if page.next == 0 || events.len() >= args.limit {
+            break (page.first, page.next, page.sequence);
+        }
+        from = page.next;
+    };
+    if context.out.json {
+        let events: Vec<Value> = events.iter().map(show::event_json).collect();
+        let next = Some(next).filter(|next| *next > 0);
+        let all = json!({ "events": events, "first": first, "next": next, "sequence": sequence });
+        context.out.document(&all)?;
+        return Ok(());
+    }
+    for event in &events {
+        context.out.line(show::event_line(event))?;
+    }
+    if next > 0 {
+        note(format!("there are more: go on with --from {next}"));
+    }
+    Ok(())
+}
+
+pub(super) async fn spaces(
+    mut client: Client,
+    prefix: String,
+    level: Level,
+    context: &mut Context,
+) -> Result<(), Failure> {
+    let mut spaces: Vec<ContextSpace> = Vec::new();
+    let mut after = String::new();
+    loop {
+        let read = Some(level.to_message());
+        let request = ContextListSpacesRequest { read, prefix: prefix.clone(), after, limit: MAX_PAGE };
+        let page = client.contexts.list_spaces(client.request(request)).await.map_err(failure)?.into_inner();
+        spaces.extend(page.spaces);
+        if page.next.is_empty() {
+            break;
+        }
+        after = page.next;
+    }
+    if context.out.json {
+        let spaces: Vec<Value> = spaces.iter().map(show::space_json).collect();
+        context.out.document(&json!({ "spaces": spaces }))?;
+        return Ok(());
+    }
+    if spaces.is_empty() {
+        context.out.line("no spaces: the first \"spanwire ctx put SPACE KEY JSON\" makes one")?;
+        return Ok(());
+    }
+    let row = |space: &ContextSpace| {
+        let numbers = [space.keys, space.bytes, space.events, space.last].map(|number| Cell::from(number.to_string()));
+        std::iter::once(Cell::from(&space.name)).chain(numbers).collect()
+    };
+    context.out.table(&["space", "keys", "bytes", "changes", "last"], spaces.iter().map(row).collect())?;
+    Ok(())
+}
+
+pub(super) async fn describe(
+    mut client: Client,
+    space: String,
+    level: Level,
+    context: &mut Context,
+) -> Result<(), Failure> {
+    let request = ContextDescribeSpaceRequest { space, read: Some(level.to_message()) };
+    let told = client.contexts.describe_space(client.request(request)).await.map_err(failure)?.into_inner();
+    let (space, quotas) = (told.space.unwrap_or_default(), told.quotas.unwrap_or_default());
+    if context.out.json {
+        let mut all = show::space_json(&space);
+        all["shard"] = told.shard.into();
+        all["sequence"] = told.sequence.into();
+        all["stale_ms"] = told.stale_ms.into();
+        all["quotas"] = json!({
+            "value_bytes": quotas.value_bytes,
+            "keys": quotas.keys,
+            "bytes": quotas.bytes,
+            "log_events": quotas.log_events,
+            "log_bytes": quotas.log_bytes,
+            "operations": quotas.operations,
+        });
+        context.out.document(&all)?;
+        return Ok(());
+    }
+    stale(told.stale_ms);
+    for (name, value) in [
+        ("space", format!("{} in shard {}", space.name, told.shard)),
+        ("keys", format!("{} of {}", space.keys, quotas.keys)),
+        ("bytes", format!("{} of {}, {} of them in one value at most", space.bytes, quotas.bytes, quotas.value_bytes)),
+        (
+            "changes",
+            format!("{} of {}, from sequence {} to {}", space.events, quotas.log_events, space.first, space.last),
+        ),
+        ("log", format!("{} bytes of {}", space.log_bytes, quotas.log_bytes)),
+    ] {
+        context.out.line(format!("{} {value}", paint(&format!("{name:<8}"), Tone::Dim)))?;
+    }
+    Ok(())
+}

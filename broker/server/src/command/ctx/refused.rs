@@ -1,0 +1,81 @@
+//! Why the context refused, with what is needed to do better.
+
+use std::time::{Duration, SystemTime};
+
+use serde_json::Value;
+use spanwire_rpc::ERROR_DATA_METADATA;
+use tonic::Status;
+
+use super::show::ago;
+use crate::failure::Failure;
+
+/// The failure of a request, with what is there and who wrote it where it was a conflict.
+pub(super) fn failure(status: Status) -> Failure {
+    let data = status.metadata().get(ERROR_DATA_METADATA).and_then(|data| serde_json::from_slice(data.as_bytes()).ok());
+    let hint = data.and_then(|data: Value| hint(&data, now_ms()));
+    let failure = Failure::from(status);
+    match hint {
+        Some(hint) => failure.with_hint(hint),
+        None => failure,
+    }
+}
+
+fn hint(data: &Value, now_ms: u64) -> Option<String> {
+    let text = |member: &str| data.get(member).and_then(Value::as_str);
+    if text("reason") == Some("gone") {
+        let first = data.get("first").and_then(Value::as_u64)?;
+        return Some(format!("changes are kept from {first} on: take a snapshot, and go on after its sequence"));
+    }
+    if let Some(quota) = text("quota") {
+        return Some(format!("delete what is not needed, or raise the quota \"{quota}\" in the section [context]"));
+    }
+    if let Some(operation) = text("operation") {
+        return Some(format!("it may have been written: the same command with --operation {operation} finds out"));
+    }
+    let key = text("key")?;
+    let Some(version) = data.get("version").and_then(Value::as_u64) else {
+        return Some(format!("\"{key}\" is not there"));
+    };
+    let written = data.get("time_ms").and_then(Value::as_u64).map(|ms| format!(", {}", ago(ms, now_ms)));
+    let writer = |member: &str| data.get("writer").and_then(|writer| writer.get(member)).and_then(Value::as_str);
+    let by = writer("principal").map(|who| format!(" by {who}")).unwrap_or_default();
+    let on = writer("node").map(|node| format!(" on {node}")).unwrap_or_default();
+    let trace = writer("trace").map(|trace| format!(": \"spanwire trace show {trace}\"")).unwrap_or_default();
+    Some(format!("\"{key}\" is there in version {version}, written{by}{on}{}{trace}", written.unwrap_or_default()))
+}
+
+pub(super) fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_is_there_is_told() {
+        let check = |data: Value, expected: Option<&str>| assert_eq!(hint(&data, 9000).as_deref(), expected, "{data}");
+        let writer = json!({ "principal": "ann", "node": "b", "trace": "0af7", "span": "b7ad" });
+        check(
+            json!({ "kind": "conflict", "key": "goal", "exists": true, "version": 12, "time_ms": 4000, "writer": writer }),
+            Some("\"goal\" is there in version 12, written by ann on b, 5 s ago: \"spanwire trace show 0af7\""),
+        );
+        check(json!({ "kind": "conflict", "key": "goal", "exists": false }), Some("\"goal\" is not there"));
+        check(
+            json!({ "reason": "gone", "first": 7 }),
+            Some("changes are kept from 7 on: take a snapshot, and go on after its sequence"),
+        );
+        check(
+            json!({ "quota": "keys", "limit": 1, "wanted": 2 }),
+            Some("delete what is not needed, or raise the quota \"keys\" in the section [context]"),
+        );
+        check(
+            json!({ "operation": "0b2c" }),
+            Some("it may have been written: the same command with --operation 0b2c finds out"),
+        );
+        check(json!({ "kind": "denied" }), None);
+    }
+}

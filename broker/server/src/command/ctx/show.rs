@@ -1,0 +1,204 @@
+//! Versions, changes and spaces, for people and as JSON.
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+use spanwire_rpc::v1::{ContextAuthor, ContextChange, ContextEntry, ContextEvent, ContextSpace, ContextWriteResponse};
+
+use super::super::tools::embedded;
+use crate::output::{Cell, Tone, clean, first_line, paint};
+
+/// Characters of a trace id that are shown in a list.
+const SHORT_ID: usize = 12;
+/// Characters of a value that are shown in a list.
+const MAX_VALUE: usize = 160;
+
+/// How long something is past, in one unit. Clocks of two machines differ: what seems to come is now.
+pub(super) fn ago(then_ms: u64, now_ms: u64) -> String {
+    let (value, unit) = match now_ms.saturating_sub(then_ms) / 1000 {
+        seconds @ 0..120 => (seconds, "s"),
+        seconds @ 120..7_200 => (seconds / 60, "min"),
+        seconds @ 7_200..172_800 => (seconds / 3_600, "h"),
+        seconds => (seconds / 86_400, "d"),
+    };
+    format!("{value} {unit} ago")
+}
+
+fn short(id: &str) -> &str {
+    id.get(..SHORT_ID).unwrap_or(id)
+}
+
+/// One line of a value.
+fn line(value: &Bytes) -> String {
+    first_line(&String::from_utf8_lossy(value), MAX_VALUE)
+}
+
+/// Who wrote something, and in which trace.
+fn by(author: Option<&ContextAuthor>) -> String {
+    let Some(author) = author else { return String::new() };
+    let trace = if author.trace_id.is_empty() { String::new() } else { format!(", trace {}", short(&author.trace_id)) };
+    clean(&format!("by {} on {}{trace}", author.principal, author.node))
+}
+
+/// What is known of a version beside its value.
+pub(super) fn facts(entry: &ContextEntry, now_ms: u64) -> String {
+    let written = ago(entry.written_unix_ms, now_ms);
+    let lives = match entry.expires_unix_ms {
+        0 => String::new(),
+        until => format!(", lives {} s more", until.saturating_sub(now_ms).div_ceil(1000)),
+    };
+    let trace = entry.author.as_ref().map(|author| author.trace_id.as_str()).filter(|trace| !trace.is_empty());
+    let trace = trace.map(|trace| format!(", trace {trace}")).unwrap_or_default();
+    let who = entry.author.as_ref().map(|author| format!("by {} on {}", author.principal, author.node));
+    clean(&format!("version {} {}, {written}{trace}{lives}", entry.version, who.unwrap_or_default()))
+}
+
+/// The headers of [`row`].
+pub(super) const ENTRY: [&str; 6] = ["key", "version", "bytes", "written", "by", "trace"];
+
+/// A key as a row.
+pub(super) fn row(entry: &ContextEntry, now_ms: u64) -> Vec<Cell> {
+    let author = entry.author.clone().unwrap_or_default();
+    vec![
+        (&entry.key).into(),
+        entry.version.to_string().into(),
+        entry.bytes.to_string().into(),
+        ago(entry.written_unix_ms, now_ms).into(),
+        format!("{} on {}", author.principal, author.node).into(),
+        Cell::toned(short(&author.trace_id), Tone::Dim),
+    ]
+}
+
+/// The value as a further cell of a row.
+pub(super) fn value_cell(value: &Bytes) -> Cell {
+    line(value).into()
+}
+
+/// What happened, in one word.
+fn change(change: ContextChange) -> (&'static str, Tone) {
+    match change {
+        ContextChange::Unspecified => ("unknown", Tone::Dim),
+        ContextChange::Put => ("put", Tone::Good),
+        ContextChange::Patch => ("patch", Tone::Good),
+        ContextChange::Append => ("append", Tone::Good),
+        ContextChange::Delete => ("delete", Tone::Warn),
+        ContextChange::Expire => ("expire", Tone::Warn),
+        ContextChange::Drop => ("drop", Tone::Bad),
+    }
+}
+
+/// A change in one line.
+pub(super) fn event_line(event: &ContextEvent) -> String {
+    let (word, tone) = change(event.change());
+    let value = if event.value_json.is_empty() { String::new() } else { format!(" {}", line(&event.value_json)) };
+    let key = if event.key.is_empty() { "(the space)".to_owned() } else { clean(&event.key) };
+    let by = paint(&by(event.author.as_ref()), Tone::Dim);
+    format!("{:>8} {} {key}{value} {by}", event.sequence, paint(&format!("{word:<6}"), tone))
+}
+
+fn author_json(author: Option<&ContextAuthor>) -> Value {
+    let Some(author) = author else { return Value::Null };
+    json!({
+        "principal": author.principal,
+        "node": author.node,
+        "call_id": author.call_id,
+        "trace_id": author.trace_id,
+        "span_id": author.span_id,
+    })
+}
+
+/// A key as JSON. The value is left out where it was not asked for.
+pub(super) fn entry_json(entry: &ContextEntry) -> Value {
+    let mut all = json!({
+        "key": entry.key,
+        "version": entry.version,
+        "bytes": entry.bytes,
+        "created": entry.created,
+        "written_unix_ms": entry.written_unix_ms,
+        "expires_unix_ms": Some(entry.expires_unix_ms).filter(|ms| *ms > 0),
+        "author": author_json(entry.author.as_ref()),
+    });
+    with_value(&mut all, &entry.value_json);
+    all
+}
+
+/// A change as JSON.
+pub(super) fn event_json(event: &ContextEvent) -> Value {
+    let mut all = json!({
+        "sequence": event.sequence,
+        "index": event.index,
+        "change": change(event.change()).0,
+        "key": Some(&event.key).filter(|key| !key.is_empty()),
+        "version": Some(event.version).filter(|version| *version > 0),
+        "bytes": event.bytes,
+        "written_unix_ms": event.written_unix_ms,
+        "author": author_json(event.author.as_ref()),
+    });
+    with_value(&mut all, &event.value_json);
+    all
+}
+
+fn with_value(all: &mut Value, value: &Bytes) {
+    if let (Some(members), false) = (all.as_object_mut(), value.is_empty()) {
+        members.insert("value".to_owned(), embedded(value));
+    }
+}
+
+/// A space as JSON.
+pub(super) fn space_json(space: &ContextSpace) -> Value {
+    json!({
+        "name": space.name,
+        "keys": space.keys,
+        "bytes": space.bytes,
+        "events": space.events,
+        "log_bytes": space.log_bytes,
+        "first": space.first,
+        "last": space.last,
+    })
+}
+
+/// A write as JSON.
+pub(super) fn written_json(written: &ContextWriteResponse) -> Value {
+    let one = |written: &spanwire_rpc::v1::ContextWritten| {
+        json!({
+            "key": written.key,
+            "version": Some(written.version).filter(|version| *version > 0),
+            "changed": written.changed,
+            "length": Some(written.length).filter(|length| *length > 0),
+        })
+    };
+    let done: Vec<Value> = written.written.iter().map(one).collect();
+    json!({ "sequence": written.sequence, "operation": written.operation, "written": done })
+}
+
+/// A write for people, a line for each key.
+pub(super) fn written_lines(space: &str, written: &ContextWriteResponse) -> Vec<String> {
+    let line = |done: &spanwire_rpc::v1::ContextWritten| {
+        let key = clean(&done.key);
+        match (done.version, done.changed, done.length) {
+            (0, false, _) => format!("{space}/{key} was not there, sequence {}", written.sequence),
+            (0, true, _) => format!("{space}/{key} is deleted, sequence {}", written.sequence),
+            (version, _, 0) => format!("{space}/{key} is in version {version}"),
+            (version, _, length) => format!("{space}/{key} is in version {version}, with {length} elements"),
+        }
+    };
+    written.written.iter().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_have_one_unit() {
+        for (then, text) in [
+            (200_000_000, "0 s ago"),
+            (199_995_000, "5 s ago"),
+            (199_700_000, "5 min ago"),
+            (190_000_000, "2 h ago"),
+            (0, "2 d ago"),
+            (u64::MAX, "0 s ago"),
+        ] {
+            assert_eq!(ago(then, 200_000_000), text);
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! `watch` and `snapshot`.
+
+use serde_json::json;
+use spanwire_rpc::v1::{ContextSnapshotRequest, ContextWatchRequest, context_snapshot_part::Part};
+
+use super::{
+    Client, Level,
+    refused::{failure, now_ms},
+    show,
+};
+use crate::{cli::Context, failure::Failure, output::note};
+
+/// Arguments of `spanwire ctx watch`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Watch {
+    /// The space; it need not be there yet
+    space: String,
+    /// Only changes of keys that begin with this
+    #[arg(default_value = "", hide_default_value = true)]
+    prefix: String,
+    /// The first sequence: one more than the last that was seen [default: what happens from now on]
+    #[arg(long, value_name = "SEQUENCE", default_value_t = 0, hide_default_value = true)]
+    from: u64,
+}
+
+pub(super) async fn watch(mut client: Client, args: Watch, context: &mut Context) -> Result<(), Failure> {
+    let request =
+        ContextWatchRequest { space: args.space, prefix: args.prefix, from: args.from, without_values: false };
+    let mut events = client.contexts.watch(client.request(request)).await.map_err(failure)?.into_inner();
+    let mut seen = None;
+    loop {
+        match events.message().await {
+            Ok(Some(event)) => {
+                seen = Some(event.sequence);
+                if context.out.json {
+                    context.out.json_line(&show::event_json(&event))?;
+                } else {
+                    context.out.line(show::event_line(&event))?;
+                }
+            }
+            Ok(None) => return Ok(()),
+            Err(status) => {
+                let failure = failure(status);
+                // The last write may be torn: from its own sequence on nothing is missed.
+                return Err(match (seen, &failure.hint) {
+                    (Some(sequence), None) => failure.with_hint(format!("go on with --from {sequence}")),
+                    (Some(_) | None, _) => failure,
+                });
+            }
+        }
+    }
+}
+
+/// Arguments of `spanwire ctx snapshot`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Snapshot {
+    /// The space
+    space: String,
+    /// Only keys that begin with this
+    #[arg(default_value = "", hide_default_value = true)]
+    prefix: String,
+    #[command(flatten)]
+    level: Level,
+}
+
+pub(super) async fn snapshot(mut client: Client, args: Snapshot, context: &mut Context) -> Result<(), Failure> {
+    let request =
+        ContextSnapshotRequest { space: args.space, prefix: args.prefix, read: Some(args.level.to_message()) };
+    let mut parts = client.contexts.snapshot(client.request(request)).await.map_err(failure)?.into_inner();
+    let (mut sequence, mut entries) = (0, Vec::new());
+    while let Some(part) = parts.message().await.map_err(failure)? {
+        match part.part {
+            Some(Part::Sequence(at)) => sequence = at,
+            Some(Part::Entry(entry)) => entries.push(entry),
+            None => {}
+        }
+    }
+    if context.out.json {
+        let entries: Vec<_> = entries.iter().map(show::entry_json).collect();
+        context.out.document(&json!({ "sequence": sequence, "entries": entries }))?;
+        return Ok(());
+    }
+    let now_ms = now_ms();
+    let mut headers = show::ENTRY.to_vec();
+    headers.push("value");
+    let row = |entry: &_| {
+        let mut row = show::row(entry, now_ms);
+        row.push(show::value_cell(&entry.value_json));
+        row
+    };
+    context.out.table(&headers, entries.iter().map(row).collect())?;
+    note(format!("as of sequence {sequence}: a watch goes on with --from {}", sequence + 1));
+    Ok(())
+}
