@@ -206,6 +206,9 @@ pub const RPC_SYSTEM_GRPC: &str = "grpc";
 /// The label value of whatever would make a metric grow without bound.
 pub const OTHER: &str = "_other";
 
+/// Span name of an append to the ledger, whichever ledger it is.
+pub const SPAN_LEDGER_APPEND: &str = "ledger append";
+
 /// Span name of a CLIENT or SERVER span: `{mcp.method.name} {target}`, where the target is the tool or the prompt and
 /// never a resource's URI (MCP).
 pub fn call_span(method: &str, target: Option<&str>) -> Cow<'static, str> {
