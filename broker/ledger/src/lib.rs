@@ -17,6 +17,7 @@ mod observe;
 mod operations;
 mod position;
 mod prepare;
+mod renew;
 mod shard;
 mod snapshot;
 mod step;
