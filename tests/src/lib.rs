@@ -3,7 +3,7 @@
 pub mod bench;
 pub mod cluster;
 pub mod fault_server;
-pub mod ledger;
+pub mod ledger_writer;
 pub mod nats;
 pub mod node;
 pub mod otlp;

@@ -17,10 +17,6 @@ pub fn missing(status: &Status, inventory: &Inventory) -> Vec<String> {
     if !status.backbone_connected {
         missing.push(format!("backbone \"{}\" is not connected", status.backbone));
     }
-    let this = inventory.nodes.iter().find(|node| node.id == status.node);
-    if this.is_some_and(|node| node.state == NodeState::Draining) {
-        missing.push(format!("node \"{}\" is draining", status.node));
-    }
     for server in inventory.servers.iter().filter(|server| server.local) {
         match server.health.state {
             ServerState::Starting => missing.push(format!("server \"{}\" is starting", server.id)),

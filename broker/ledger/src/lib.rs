@@ -9,14 +9,15 @@
 mod applier;
 mod cells;
 mod error;
+mod jetstream;
 mod kept;
 mod leases;
 mod local;
 mod observe;
-mod jetstream;
 mod operations;
 mod position;
 mod prepare;
+mod renew;
 mod shard;
 mod snapshot;
 mod step;

@@ -104,15 +104,13 @@ impl LocalLedger {
     /// When the store cannot be read.
     pub async fn verify(&self) -> Result<(), StoreError> {
         for shard in self.applier.shards() {
-            let Ok(cell) = self.applier.cell(shard).cloned() else { continue };
-            let tree = self.applier.store().tree().clone();
-            let checked = tokio::task::spawn_blocking(move || {
-                let position = cell.live().published.clone();
-                kept::verify(&tree, shard, &position).map(|found| found.map_err(|text| (cell, position, text)))
-            });
-            if let Err((cell, position, text)) = checked.await.map_err(|_| StoreError::Closed)?? {
+            let Ok(cell) = self.applier.cell(shard) else { continue };
+            let position = cell.live().published.clone();
+            let (sequence, tree) = (position.sequence, self.applier.store().tree().clone());
+            let checked = tokio::task::spawn_blocking(move || kept::verify(&tree, shard, &position)).await;
+            if let Err(text) = checked.map_err(|_| StoreError::Closed)?? {
                 tracing::error!(%shard, "the ledger is damaged: {text}");
-                cell.stop(ApplyError::Unreadable { shard, sequence: position.sequence, text });
+                cell.stop(ApplyError::Unreadable { shard, sequence, text });
             }
         }
         Ok(())
