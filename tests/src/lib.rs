@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod cluster;
 pub mod fault_server;
+pub mod ledger;
 pub mod nats;
 pub mod node;
 pub mod otlp;

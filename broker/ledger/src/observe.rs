@@ -11,7 +11,7 @@ pub(crate) struct Observed<'a> {
     telemetry: &'a Telemetry,
     shard: Shard,
     started: Instant,
-    span: Span,
+    pub(crate) span: Span,
 }
 
 /// An append begins: a span below the one that wrote the command.

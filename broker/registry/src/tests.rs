@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod cluster;
+pub(crate) mod doubles;
+
 use std::{future::Future, pin::pin, task::Poll};
 
 use futures::poll;

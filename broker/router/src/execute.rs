@@ -39,9 +39,9 @@ pub(crate) fn execute(
         let queued = Instant::now();
         // A listen stream would hold a slot for ever.
         let slot: Result<Option<Slot>> = match call.method {
-            Method::Listen => Ok(None),
+            Method::Listen => attached.may_run().map(|()| None),
             // Goes on with a call that is running; those that wait for that one's end may have every slot.
-            _ if parked => Ok(None),
+            _ if parked => attached.may_run().map(|()| None),
             _ => match timeout_at(deadline, attached.slot(&call.principal.name)).await {
                 Ok(Err(error)) => Err(error),
                 Ok(Ok(slot)) if Instant::now() < deadline => Ok(Some(slot)),

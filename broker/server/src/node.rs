@@ -71,6 +71,8 @@ pub(crate) async fn start(config: Config) -> anyhow::Result<RunningNode> {
         store: Arc::new(store),
         backbone: backbone.clone(),
         resolve: Arc::new(build::resolve),
+        ledger: durable.ledger.clone(),
+        leases: durable.leases.clone(),
     };
     let registry = spanwire_registry::start(build::registry(&config, &node), parts, build::specs(&config)?).await?;
     let router = Router::start(

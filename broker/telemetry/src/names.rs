@@ -116,14 +116,6 @@ names! {
     SPANWIRE_EXECUTE_MS = "spanwire.execute_ms";
     /// Milliseconds of the budget that were left when the work began.
     SPANWIRE_BUDGET_MS = "spanwire.budget_ms";
-    /// The shard of the ledger: its book, a dot, its number.
-    SPANWIRE_LEDGER_SHARD = "spanwire.ledger.shard";
-    /// The number of an entry in its log.
-    SPANWIRE_LEDGER_SEQUENCE = "spanwire.ledger.sequence";
-    /// How often a command was given to the log.
-    SPANWIRE_LEDGER_ATTEMPTS = "spanwire.ledger.attempts";
-    /// True when the command had been in the log before it was appended.
-    SPANWIRE_LEDGER_REDELIVERY = "spanwire.ledger.redelivery";
     /// Bytes of the params.
     SPANWIRE_PARAMS_BYTES = "spanwire.params_bytes";
     /// Bytes of the result.
@@ -135,6 +127,10 @@ names! {
     SPANWIRE_SEQUENCE = "spanwire.sequence";
     /// What became of a command: `applied`, the reason of a refusal, or the name of the broker's error kind.
     SPANWIRE_OUTCOME = "spanwire.outcome";
+    /// How often a command was given to the log of a cluster.
+    SPANWIRE_ATTEMPTS = "spanwire.attempts";
+    /// True when the command had been in the log before it was appended.
+    SPANWIRE_REDELIVERY = "spanwire.redelivery";
 
     // --- Metrics, as they are scraped. Semantic-convention names in Prometheus form first (MCP, "Metrics").
     /// How long calls took, as their callers saw it. Histogram.

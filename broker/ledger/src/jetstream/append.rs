@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use spanwire_model::{Command, Error, ErrorKind, MAX_COMMAND_BYTES, Receipt, Result, Shard, TraceContext};
+use spanwire_model::{Command, Error, ErrorKind, Receipt, Result, Shard, TraceContext};
 use tokio::time::{Instant, sleep, timeout_at};
 use uuid::Uuid;
 
@@ -16,7 +16,7 @@ use super::{
     publish::{Published, publish},
     waiting::Waiter,
 };
-use crate::wire::Message;
+use crate::{prepare, wire::Message};
 
 /// How long one attempt waits for its acknowledgement.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -123,10 +123,10 @@ pub(super) async fn append_own(inner: &Inner, log: &Log, message: &Message, dead
 }
 
 fn encode(inner: &Inner, shard: Shard, command: Command) -> Result<Bytes> {
-    let payload = Message::of(command).encode();
-    let limit = MAX_COMMAND_BYTES.min(inner.streams.client().max_payload().saturating_sub(HEADER_BYTES));
+    let payload = prepare::payload(shard, &*inner.applier.cell(shard)?.machine, command)?;
+    let limit = inner.streams.client().max_payload().saturating_sub(HEADER_BYTES);
     if payload.len() > limit {
-        let text = format!("a command of {} bytes to {shard} is above the limit of {limit}", payload.len());
+        let text = format!("a command of {} bytes to {shard} is above what nats takes: {limit}", payload.len());
         return Err(Error::new(ErrorKind::TooLarge, text));
     }
     Ok(payload)

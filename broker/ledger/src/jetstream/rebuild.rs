@@ -101,7 +101,7 @@ pub(super) async fn rebuild(inner: &Inner, log: &Log, facts: &Facts, reason: &st
     let shard = log.shard;
     if log.phase() != Phase::Rebuilding {
         tracing::error!(%shard, "the view is made anew: {reason}");
-        inner.metrics.ledger_rebuilt();
+        inner.telemetry.metrics().ledger_rebuilt();
         set_aside(inner, shard).await;
     }
     log.set_phase(Phase::Rebuilding, Some(reason.to_owned()));

@@ -16,8 +16,8 @@ use spanwire_backbone::memory::{Config as HubConfig, Hub};
 use spanwire_mcp::{Json, Method, Revision};
 use spanwire_model::{
     Address, Backbone, BusHandler, BusMessage, BusReply, BusRequest, Call, ClientFacts, Dispatch, EdgeTransport, Event,
-    Frame, Inventory, Outcome, Principal, Reply, Result, ServeGuard, ServeOn, ServerEntry, ServerSpec, Store, Tenant,
-    Topic,
+    Frame, Inventory, Ledger, Outcome, Principal, Reply, Result, ServeGuard, ServeOn, ServerEntry, ServerSpec, Store,
+    Tenant, Topic,
 };
 use spanwire_policy::{Policy, PrincipalConfig};
 use spanwire_registry::{Handle, Resolve, store::MemoryStore};
@@ -41,6 +41,8 @@ pub(super) struct Setup {
     pub(super) specs: Vec<ServerSpec>,
     pub(super) policy: Policy,
     pub(super) store: Arc<dyn Store>,
+    /// What was registered; a ledger of the node's own where that is `None`.
+    pub(super) ledger: Option<Arc<dyn Ledger>>,
     pub(super) resolve: Resolve,
     pub(super) registry: fn(&mut spanwire_registry::Config),
     pub(super) router: fn(&mut spanwire_router::Config),
@@ -54,6 +56,7 @@ impl Setup {
             specs: scripts.iter().map(|script| script.spec()).collect(),
             policy: Policy::open(),
             store: Arc::new(MemoryStore::default()),
+            ledger: None,
             resolve: Arc::new(|spec| Ok(spec.clone())),
             registry: |_| {},
             router: |_| {},
@@ -73,6 +76,7 @@ pub(super) struct Node {
     pub(super) router: Router,
     pub(super) telemetry: Telemetry,
     pub(super) bus: Arc<CountingBus>,
+    _folder: tempfile::TempDir,
 }
 
 impl World {
@@ -105,11 +109,18 @@ impl World {
         (setup.registry)(&mut config);
         let backbone: Arc<dyn Backbone> = bus.clone();
         let connector = Arc::new(Scripts(setup.scripts));
+        let folder = tempfile::tempdir().unwrap();
+        let ledger = match setup.ledger {
+            Some(ledger) => ledger,
+            None => spanwire_tests::ledger::registry(folder.path()).await.unwrap(),
+        };
         let parts = spanwire_registry::Parts {
             connector,
             store: setup.store,
             backbone: backbone.clone(),
             resolve: setup.resolve,
+            ledger,
+            leases: Arc::new(spanwire_ledger::MemoryLeases::new(id.parse().unwrap())),
         };
         let registry = spanwire_registry::start(config, parts, setup.specs).await.unwrap();
         let telemetry = Telemetry::disabled(id.parse().unwrap());
@@ -130,7 +141,7 @@ impl World {
             telemetry: telemetry.clone(),
         };
         let router = Router::start(config, parts).await.unwrap();
-        Node { id: id.into(), registry, router, telemetry, bus }
+        Node { id: id.into(), registry, router, telemetry, bus, _folder: folder }
     }
 }
 

@@ -102,7 +102,7 @@ impl Recipe {
             store.clone(),
             &machines,
             Arc::new(self.leases.clone()),
-            &telemetry,
+            telemetry.clone(),
             (self.options)(options),
         );
         Node { ledger: ledger.await.unwrap(), client, store, telemetry }
@@ -160,7 +160,7 @@ impl Node {
         until("two nodes agree", || {
             let (own, its) = (self.status(), other.status());
             let agreed = (own.applied, &own.hash) == (its.applied, &its.hash);
-            agreed.then_some(()).ok_or((own, its))
+            agreed.then_some(()).ok_or_else(|| format!("{own:?} and {its:?}"))
         })
         .await;
     }
