@@ -60,7 +60,7 @@ pub(crate) async fn start(config: Config) -> anyhow::Result<RunningNode> {
     let token = files::operator_token(&data)?;
     let store = files::store(&config, &data)?;
     let backbone = build::backbone(&config, &node).await?;
-    let durable = Arc::new(Durable::open(&node, store.clone(), &telemetry).await?);
+    let durable = Arc::new(Durable::open(&config, &node, &data, store.clone(), &telemetry).await?);
     let contexts = durable.contexts(&config, &node, &telemetry);
     let parts = spanwire_registry::Parts {
         connector: Arc::new(connectors::Connectors::new(

@@ -39,6 +39,7 @@ pub struct Metrics {
     sick: Series<Counter, 1>,
     cancelled: Counter,
     ledger_rebuilds: Counter,
+    context_operations: Series<Counter, 2>,
     shards: Shards,
     spans: [Counter; SpanResult::ALL.len()],
     queue: Gauge,
@@ -128,6 +129,11 @@ impl Metrics {
             sick: Series::new([names::LABEL_SERVER], max_series, Counter::default),
             cancelled: Counter::default(),
             ledger_rebuilds: Counter::default(),
+            context_operations: Series::new(
+                [names::LABEL_OPERATION, names::LABEL_OUTCOME],
+                max_series,
+                Counter::default,
+            ),
             shards: Shards::new(max_series),
             spans,
             queue: Gauge::default(),
@@ -238,6 +244,11 @@ impl Metrics {
     /// The view of a shard did not agree with its log, and is made anew.
     pub fn ledger_rebuilt(&self) {
         self.ledger_rebuilds.inc();
+    }
+
+    /// A change of the shared context was wanted; `outcome` is `done` or an error kind's name.
+    pub fn context_operation(&self, operation: &'static str, outcome: &str) {
+        self.context_operations.with([operation, outcome], |counter| counter.inc());
     }
 
     /// How many spans ended like this so far.

@@ -116,6 +116,18 @@ names! {
     SPANWIRE_EXECUTE_MS = "spanwire.execute_ms";
     /// Milliseconds of the budget that were left when the work began.
     SPANWIRE_BUDGET_MS = "spanwire.budget_ms";
+    /// The shard of the ledger: its book, a dot, its number.
+    SPANWIRE_LEDGER_SHARD = "spanwire.ledger.shard";
+    /// The number of an entry in its log.
+    SPANWIRE_LEDGER_SEQUENCE = "spanwire.ledger.sequence";
+    /// How often a command was given to the log.
+    SPANWIRE_LEDGER_ATTEMPTS = "spanwire.ledger.attempts";
+    /// True when the command had been in the log before it was appended.
+    SPANWIRE_LEDGER_REDELIVERY = "spanwire.ledger.redelivery";
+    /// The space of the shared context.
+    SPANWIRE_CONTEXT_SPACE = "spanwire.context.space";
+    /// How many keys a write is about.
+    SPANWIRE_CONTEXT_KEYS = "spanwire.context.keys";
     /// Bytes of the params.
     SPANWIRE_PARAMS_BYTES = "spanwire.params_bytes";
     /// Bytes of the result.
@@ -167,6 +179,8 @@ names! {
     METRIC_CALLS_CANCELLED = "spanwire_calls_cancelled_total";
     /// Views of a shard that did not agree with their log and were made anew. Counter.
     METRIC_LEDGER_REBUILDS = "spanwire_ledger_rebuilds_total";
+    /// Changes of the shared context that writers of this node wanted. Counter.
+    METRIC_CONTEXT_OPERATIONS = "spanwire_context_operations_total";
     /// Commands that were appended here, by what became of them. Counter.
     METRIC_LEDGER_APPENDS = "spanwire_ledger_appends_total";
     /// From the append of a command to its outcome. Histogram.
@@ -209,6 +223,8 @@ names! {
     LABEL_REASON = "reason";
     /// What became of a span.
     LABEL_RESULT = "result";
+    /// What is done to a key of the shared context.
+    LABEL_OPERATION = "operation";
 }
 
 /// `error.type` of a tool that answered with `isError` (MCP).
@@ -222,6 +238,8 @@ pub const OTHER: &str = "_other";
 
 /// Span name of an append to the ledger, whichever ledger it is.
 pub const SPAN_LEDGER_APPEND: &str = "ledger append";
+/// Span name of a write to the shared context.
+pub const SPAN_CONTEXT_WRITE: &str = "context write";
 
 /// Span name of a CLIENT or SERVER span: `{mcp.method.name} {target}`, where the target is the tool or the prompt and
 /// never a resource's URI (MCP).

@@ -52,6 +52,8 @@ impl Metrics {
         add(r, names::METRIC_CALLS_CANCELLED, "Calls whose caller went away", self.cancelled.clone());
         let rebuilds = self.ledger_rebuilds.clone();
         add(r, names::METRIC_LEDGER_REBUILDS, "Views made anew because they did not agree with their log", rebuilds);
+        let operations = self.context_operations.clone();
+        add(r, names::METRIC_CONTEXT_OPERATIONS, "Changes of the shared context that were wanted here", operations);
         self.shards.register(r);
         add(r, names::METRIC_TELEMETRY_SPANS, "Ended spans by what became of them", results);
         add(r, names::METRIC_TELEMETRY_QUEUE, "Spans that wait to be exported", self.queue.clone());

@@ -31,6 +31,7 @@ fn touch_all(metrics: &Metrics) -> [InFlight; 2] {
     metrics.export_succeeded();
     metrics.set_backbone_in_flight(1);
     metrics.set_sessions(1);
+    metrics.context_operation("put", "done");
     metrics.set_shards(&[shard(ShardState::Following, 5, 7)]);
     metrics.ledger_appended(Shard::REGISTRY, "applied", Duration::from_millis(1));
     [metrics.in_flight(), metrics.held()]

@@ -88,8 +88,7 @@ impl Hand {
 
     /// A key as it is at least at that sequence.
     pub(super) async fn get(&mut self, key: &str, sequence: u64) -> Option<ContextEntry> {
-        let request =
-            ContextGetRequest { space: self.space.clone(), key: key.to_owned(), read: at_least(sequence) };
+        let request = ContextGetRequest { space: self.space.clone(), key: key.to_owned(), read: at_least(sequence) };
         let got = self.client.get(request).await.unwrap().into_inner();
         assert!(got.sequence >= sequence, "{got:?}");
         got.entry
@@ -101,12 +100,8 @@ impl Hand {
     }
 
     pub(super) async fn watch(&mut self, prefix: &str, from: u64) -> Streaming<ContextEvent> {
-        let request = ContextWatchRequest {
-            space: self.space.clone(),
-            prefix: prefix.to_owned(),
-            from,
-            without_values: false,
-        };
+        let request =
+            ContextWatchRequest { space: self.space.clone(), prefix: prefix.to_owned(), from, without_values: false };
         self.client.watch(request).await.unwrap().into_inner()
     }
 }

@@ -181,8 +181,7 @@ async fn spaces_come_and_go(world: &World) {
     let one = a.put("k", &json!("xyz")).await;
     let (mut other, _) = world.hands("space-2").await;
     other.put("k", &json!(1)).await;
-    let linearizable =
-        Some(ContextRead { level: ContextReadLevel::Linearizable.into(), ..ContextRead::default() });
+    let linearizable = Some(ContextRead { level: ContextReadLevel::Linearizable.into(), ..ContextRead::default() });
     let list = |after: &str| ContextListSpacesRequest {
         read: linearizable,
         prefix: "space-".into(),

@@ -29,7 +29,8 @@ async fn what_happened_is_told_once_and_in_order(world: &World) {
     let mut some = b.watch(&watched[1], first).await;
     let both = vec![put("x/1", &json!({ "n": 2 })), put("y", &json!("other"))];
     let second = a.write(Vec::new(), both).await.unwrap().sequence;
-    let third = a.write(Vec::new(), vec![change("x/1", Change::MergeJson(r#"{"m":3}"#.into()))]).await.unwrap().sequence;
+    let third =
+        a.write(Vec::new(), vec![change("x/1", Change::MergeJson(r#"{"m":3}"#.into()))]).await.unwrap().sequence;
     let fourth = a.write(Vec::new(), vec![change("x/2", Change::AppendJson("[7]".into()))]).await.unwrap().sequence;
     let fifth = a.write(Vec::new(), vec![change("x/1", Change::Delete(true))]).await.unwrap().sequence;
 
@@ -123,7 +124,9 @@ async fn keys_go_when_their_time_is_over(world: &World) {
     let mut events = b.watch("short", short + 1).await;
     let event = tokio::time::timeout(EXPIRY, next(&mut events)).await.expect("the key goes");
     assert_eq!((event.change(), &*event.key), (ContextChange::Expire, "short"));
-    assert!(event.written_unix_ms >= entry.written_unix_ms.min(event.written_unix_ms) && began.elapsed().as_millis() > 0);
+    assert!(
+        event.written_unix_ms >= entry.written_unix_ms.min(event.written_unix_ms) && began.elapsed().as_millis() > 0
+    );
     let deadline = Instant::now() + EXPIRY;
     while a.get("short", event.sequence).await.is_some() {
         assert!(Instant::now() < deadline, "the key is still there");
