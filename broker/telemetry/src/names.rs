@@ -133,9 +133,6 @@ names! {
     /// Bytes of the result.
     SPANWIRE_RESULT_BYTES = "spanwire.result_bytes";
 
-    /// What became of a command: `applied`, the reason of a refusal, or the name of the broker's error kind.
-    SPANWIRE_LEDGER_OUTCOME = "spanwire.ledger.outcome";
-
     // --- Metrics, as they are scraped. Semantic-convention names in Prometheus form first (MCP, "Metrics").
     /// How long calls took, as their callers saw it. Histogram.
     METRIC_SERVER_OPERATION_DURATION = "mcp_server_operation_duration_seconds";
