@@ -20,7 +20,7 @@ use futures::{StreamExt, stream::BoxStream};
 use spanwire_mcp::{Json, Method, Notification, Revision};
 use spanwire_model::{
     Call, Dispatch, EraChoice, Error, ErrorKind, Event, Health, Holding, Inventory, ListKind, Listing, ListingEntry,
-    Reply, Result, ServerEntry, ServerFacts, ServerId, ServerSpec, ServerState, Shard, ShardState, ShardStatus,
+    NodeId, Reply, Result, ServerEntry, ServerFacts, ServerId, ServerSpec, ServerState, Shard, ShardState, ShardStatus,
 };
 use spanwire_rpc::{MAX_MESSAGE_BYTES, v1::broker_client::BrokerClient};
 use tokio::{

@@ -21,6 +21,7 @@ mod feed;
 mod follow;
 mod log;
 mod names;
+mod probe;
 mod publish;
 mod rebuild;
 mod restore;
@@ -174,7 +175,7 @@ impl JetStreamLedger {
         for log in ledger.inner.logs.values().cloned() {
             ledger.spawn(log.clone(), |inner, log| async move { follow::run(&inner, &log).await });
             ledger.spawn(log.clone(), |inner, log| async move { barrier::run(&inner, &log).await });
-            ledger.spawn(log, |inner, log| async move { duty::probe(&inner, &log).await });
+            ledger.spawn(log, |inner, log| async move { probe::run(&inner, &log).await });
         }
         ledger.spawn((), |inner, ()| async move { duty::run(&inner).await });
         Ok(ledger)
@@ -266,9 +267,9 @@ impl Ledger for JetStreamLedger {
         let trace = observed.span.context();
         let mut course = Course::default();
         let result = Box::pin(append::append(inner, log, command, &trace, deadline, &mut course)).await;
-        observed.span.set(keys::SPANWIRE_ATTEMPTS, i64::from(course.attempts));
+        observed.span.set(keys::SPANWIRE_LEDGER_ATTEMPTS, i64::from(course.attempts));
         if let Ok(receipt) = &result {
-            observed.span.set(keys::SPANWIRE_REDELIVERY, receipt.sequence <= before);
+            observed.span.set(keys::SPANWIRE_LEDGER_REDELIVERY, receipt.sequence <= before);
         }
         observed.end(&result);
         result

@@ -133,16 +133,8 @@ names! {
     /// Bytes of the result.
     SPANWIRE_RESULT_BYTES = "spanwire.result_bytes";
 
-    /// The shard of the ledger, such as `context.2`.
-    SPANWIRE_SHARD = "spanwire.shard";
-    /// The entry's number in its shard.
-    SPANWIRE_SEQUENCE = "spanwire.sequence";
     /// What became of a command: `applied`, the reason of a refusal, or the name of the broker's error kind.
-    SPANWIRE_OUTCOME = "spanwire.outcome";
-    /// How often a command was given to the log of a cluster.
-    SPANWIRE_ATTEMPTS = "spanwire.attempts";
-    /// True when the command had been in the log before it was appended.
-    SPANWIRE_REDELIVERY = "spanwire.redelivery";
+    SPANWIRE_LEDGER_OUTCOME = "spanwire.ledger.outcome";
 
     // --- Metrics, as they are scraped. Semantic-convention names in Prometheus form first (MCP, "Metrics").
     /// How long calls took, as their callers saw it. Histogram.
@@ -217,7 +209,7 @@ names! {
     LABEL_STATE = "state";
     /// A shard of the ledger, such as `context.0`.
     LABEL_SHARD = "shard";
-    /// Of [`SPANWIRE_OUTCOME`].
+    /// Of [`SPANWIRE_LEDGER_OUTCOME`].
     LABEL_OUTCOME = "outcome";
     /// Why a call was refused.
     LABEL_REASON = "reason";

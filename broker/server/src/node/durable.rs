@@ -116,7 +116,7 @@ async fn jetstream(
         log_margin: config.ledger.keep_entries.unwrap_or(defaults.log_margin),
         ..defaults
     };
-    let ledger = JetStreamLedger::start(client, store, machines, leases.clone(), telemetry, options).await;
+    let ledger = JetStreamLedger::start(client, store, machines, leases.clone(), telemetry.clone(), options).await;
     Ok((Arc::new(ledger.context("cannot follow the ledger")?), leases))
 }
 
