@@ -327,7 +327,7 @@ impl Node {
         };
         let nodes = vec![node("there"), node("here")];
         let control = Arc::new(Scripted {
-            inventory: watch::Sender::new(Arc::new(Inventory { version: 1, servers, nodes })),
+            inventory: watch::Sender::new(Arc::new(Inventory { version: 1, servers, nodes, wanted: Vec::new() })),
             dispatch: Arc::new(Tools { calls: Mutex::default(), dropped: dropped_tx }),
             traces: vec![trace(0xaaaa << 112, 0), trace((0xaaaa << 112) + 1, 1), trace(0xbbbb << 112, 1)],
             ended: broadcast::Sender::new(16),

@@ -9,11 +9,11 @@
 mod applier;
 mod cells;
 mod error;
+mod jetstream;
 mod kept;
 mod leases;
 mod local;
 mod observe;
-mod jetstream;
 mod operations;
 mod position;
 mod prepare;

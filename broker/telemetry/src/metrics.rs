@@ -34,6 +34,9 @@ pub struct Metrics {
     nodes: Gauge,
     restarts: Series<Counter, 1>,
     rejected: Series<Counter, 1>,
+    retried: Series<Counter, 1>,
+    held: Gauge,
+    sick: Series<Counter, 1>,
     cancelled: Counter,
     ledger_rebuilds: Counter,
     context_operations: Series<Counter, 2>,
@@ -121,6 +124,9 @@ impl Metrics {
             nodes: Gauge::default(),
             restarts: Series::new([names::LABEL_SERVER], max_series, Counter::default),
             rejected: Series::new([names::LABEL_REASON], max_series, Counter::default),
+            retried: Series::new([names::LABEL_REASON], max_series, Counter::default),
+            held: Gauge::default(),
+            sick: Series::new([names::LABEL_SERVER], max_series, Counter::default),
             cancelled: Counter::default(),
             ledger_rebuilds: Counter::default(),
             context_operations: Series::new(
@@ -213,6 +219,21 @@ impl Metrics {
     /// A call was refused before it was forwarded; the reason is an error kind's name.
     pub fn call_rejected(&self, reason: &'static str) {
         self.rejected.with([reason], |counter| counter.inc());
+    }
+
+    /// A call is tried on another replica; the reason is the kind of the error before.
+    pub fn call_retried(&self, reason: &'static str) {
+        self.retried.with([reason], |counter| counter.inc());
+    }
+
+    /// A call waits for its server to be on some node again, until the guard is dropped.
+    pub fn held(&self) -> InFlight {
+        InFlight::new(&self.held)
+    }
+
+    /// A replica of a server was found sick.
+    pub fn replica_sick(&self, server: &str) {
+        self.sick.with([server], |counter| counter.inc());
     }
 
     /// The caller went away.

@@ -94,6 +94,14 @@ names! {
     SPANWIRE_CALL_ID = "spanwire.call_id";
     /// How the call was carried: `local`, `backbone`, or `nowhere` when no node has the server.
     SPANWIRE_ROUTE = "spanwire.route";
+    /// The node whose replica of the server has the call. On the span of the decision: the last one that was tried.
+    SPANWIRE_REPLICA = "spanwire.replica";
+    /// Which attempt this is, from 1; on the span of the decision how many there were.
+    SPANWIRE_ATTEMPT = "spanwire.attempt";
+    /// How far the replica is trusted when it was not found well: `trial`, `open`, `draining`, `suspect`.
+    SPANWIRE_STANDING = "spanwire.standing";
+    /// Milliseconds that the call waited for its server to be on some node again.
+    SPANWIRE_HELD_MS = "spanwire.held_ms";
     /// How the client is connected: `http`, `stdio`, `grpc`.
     SPANWIRE_EDGE = "spanwire.edge";
     /// The era of the peer: `modern`, `legacy`.
@@ -157,6 +165,12 @@ names! {
     METRIC_SERVER_RESTARTS = "spanwire_server_restarts_total";
     /// Calls refused before they were forwarded. Counter.
     METRIC_CALLS_REJECTED = "spanwire_calls_rejected_total";
+    /// Calls that were tried on another replica, by the error of the one before. Counter.
+    METRIC_CALLS_RETRIED = "spanwire_calls_retried_total";
+    /// Calls that wait for their server to be on some node again. Gauge.
+    METRIC_CALLS_HELD = "spanwire_calls_held";
+    /// Times that replicas of a server were found sick: they are asked last for a while. Counter.
+    METRIC_REPLICAS_SICK = "spanwire_replicas_sick_total";
     /// Calls whose caller went away. Counter.
     METRIC_CALLS_CANCELLED = "spanwire_calls_cancelled_total";
     /// Views of a shard that did not agree with their log and were made anew. Counter.

@@ -5,6 +5,7 @@
 
 mod client;
 mod client_gone;
+mod cluster;
 mod crowd;
 mod large;
 mod leaks;

@@ -45,7 +45,7 @@ impl Control for NodeControl {
             let text = format!("the id \"{CONTEXT_SERVER}\" belongs to the shared context: choose another");
             return Err(Error::new(ErrorKind::InvalidParams, text));
         }
-        self.registry.add(spec, replace).await
+        self.registry.add(spec, None, replace).await
     }
 
     async fn remove(&self, id: &ServerId) -> Result<bool> {

@@ -155,16 +155,16 @@ async fn changes_that_come_together_make_one_listing() {
 async fn servers_are_added_replaced_and_removed() {
     let (fs, git) = (Script::new("fs", &["echo", "hang"]), Script::new("git", &["log"]));
     let node = World::new().start("a", Setup::without_servers(&[&fs, &git])).await;
-    node.registry.add(fs.spec(), false).await.unwrap();
+    node.registry.add(fs.spec(), None, false).await.unwrap();
     node.ready("fs", "a").await;
-    let error = node.registry.add(fs.spec(), false).await.unwrap_err();
+    let error = node.registry.add(fs.spec(), None, false).await.unwrap_err();
     assert_eq!(
         (error.kind, &*error.public),
         (ErrorKind::InvalidParams, "server \"fs\" exists already: remove it first, or replace it")
     );
-    node.registry.add(git.spec(), false).await.unwrap();
+    node.registry.add(git.spec(), None, false).await.unwrap();
     node.ready("git", "a").await;
-    node.registry.add(fs.spec(), true).await.unwrap();
+    node.registry.add(fs.spec(), None, true).await.unwrap();
     fs.until("replaced", |seen| seen.connects.len() == 2 && seen.closed == 1).await;
     node.ready("fs", "a").await;
 
@@ -187,7 +187,7 @@ async fn servers_are_added_replaced_and_removed() {
 async fn whoever_waits_for_a_server_that_is_removed_is_told() {
     let fs = Script::new("fs", &["hang"]);
     let node = World::new().start("a", Setup { specs: vec![], ..Setup::of(&[&fs]) }).await;
-    node.registry.add(spanwire_model::ServerSpec { max_in_flight: Some(1), ..fs.spec() }, false).await.unwrap();
+    node.registry.add(spanwire_model::ServerSpec { max_in_flight: Some(1), ..fs.spec() }, None, false).await.unwrap();
     node.ready("fs", "a").await;
     let attached = node.registry.attached(&"fs".parse().unwrap()).unwrap();
     let anyone: Arc<str> = "anyone".into();
@@ -222,7 +222,7 @@ async fn stored_servers_come_back_and_secrets_are_never_stored() {
     target.args.push("--token=${TOKEN}".into());
 
     let node = World::new().start("a", setup(&fs)).await;
-    node.registry.add(spec, false).await.unwrap();
+    node.registry.add(spec, None, false).await.unwrap();
     node.ready("fs", "a").await;
     node.stop().await;
     let stored = spanwire_model::Store::scan(&*store, b"").unwrap();
@@ -248,7 +248,7 @@ async fn a_stored_server_that_cannot_be_resolved_can_be_removed() {
     let fs = Script::new("fs", &["echo"]);
     let store = Arc::new(MemoryStore::default());
     let node = World::new().start("a", Setup { store: store.clone(), ..Setup::without_servers(&[&fs]) }).await;
-    node.registry.add(fs.spec(), false).await.unwrap();
+    node.registry.add(fs.spec(), None, false).await.unwrap();
     node.stop().await;
     let no =
         |_: &spanwire_model::ServerSpec| Err(spanwire_model::Error::new(ErrorKind::InvalidParams, "no such variable"));
@@ -290,7 +290,7 @@ async fn a_shutdown_closes_every_server_and_ends_in_time() {
         assert_eq!(script.seen.borrow().closed, 1, "{}", script.id);
         assert_eq!(Arc::strong_count(script), 1, "nobody holds {} any more", script.id);
     }
-    assert!(node.registry.add(fs.spec(), true).await.is_err());
+    assert!(node.registry.add(fs.spec(), None, true).await.is_err());
 }
 
 #[tokio::test]
@@ -299,11 +299,14 @@ async fn a_registry_that_cannot_start_leaves_no_server_behind() {
     let world = World::new();
     let bus = world.bus("a");
     spanwire_model::Backbone::close(&*bus).await;
+    let folder = tempfile::tempdir().unwrap();
     let parts = spanwire_registry::Parts {
         connector: Arc::new(super::script::Scripts(vec![fs.clone()])),
         store: Arc::new(MemoryStore::default()),
         backbone: bus,
         resolve: Arc::new(|spec| Ok(spec.clone())),
+        ledger: super::world::ledger_in(folder.path()).await,
+        leases: Arc::new(spanwire_ledger::MemoryLeases::new("a".parse().unwrap())),
     };
     let config = spanwire_registry::Config::new("a".parse().unwrap());
     assert!(spanwire_registry::start(config, parts, vec![fs.spec()]).await.is_err());

@@ -25,7 +25,7 @@ use crate::{
 
 /// The same harness as in the tests of the whole broker.
 #[path = "../../../../../tests/src/nats.rs"]
-#[allow(dead_code, unreachable_pub)]
+#[allow(dead_code, unused_imports, unreachable_pub)]
 pub(super) mod nats;
 
 pub(super) use nats::{NatsServer, Proxy};
