@@ -179,7 +179,15 @@ impl Supervisor {
     /// `None` when cancelled.
     async fn connect(&self) -> Option<Result<Connected>> {
         let limit = self.config.connect_timeout;
-        let connecting = timeout(limit, self.connector.connect(&self.spec, self.known_era));
+        let connecting = timeout(limit, async {
+            match &self.claim {
+                None => self.connector.connect(&self.spec, self.known_era).await,
+                Some(claim) => {
+                    let fence = claim.lease.fence();
+                    self.connector.connect_fenced(&self.spec, self.known_era, &fence).await
+                }
+            }
+        });
         tokio::select! {
             () = self.cancel.cancelled() => None,
             connected = connecting => Some(connected.unwrap_or_else(|_| {

@@ -120,6 +120,8 @@ names! {
     SPANWIRE_LEDGER_SHARD = "spanwire.ledger.shard";
     /// The number of an entry in its log.
     SPANWIRE_LEDGER_SEQUENCE = "spanwire.ledger.sequence";
+    /// What became of a command: `applied`, the reason of a refusal, or the name of the broker's error kind.
+    SPANWIRE_LEDGER_OUTCOME = "spanwire.ledger.outcome";
     /// How often a command was given to the log.
     SPANWIRE_LEDGER_ATTEMPTS = "spanwire.ledger.attempts";
     /// True when the command had been in the log before it was appended.
@@ -132,13 +134,6 @@ names! {
     SPANWIRE_PARAMS_BYTES = "spanwire.params_bytes";
     /// Bytes of the result.
     SPANWIRE_RESULT_BYTES = "spanwire.result_bytes";
-
-    /// The shard of the ledger, such as `context.2`.
-    SPANWIRE_SHARD = "spanwire.shard";
-    /// The entry's number in its shard.
-    SPANWIRE_SEQUENCE = "spanwire.sequence";
-    /// What became of a command: `applied`, the reason of a refusal, or the name of the broker's error kind.
-    SPANWIRE_OUTCOME = "spanwire.outcome";
 
     // --- Metrics, as they are scraped. Semantic-convention names in Prometheus form first (MCP, "Metrics").
     /// How long calls took, as their callers saw it. Histogram.
@@ -213,7 +208,7 @@ names! {
     LABEL_STATE = "state";
     /// A shard of the ledger, such as `context.0`.
     LABEL_SHARD = "shard";
-    /// Of [`SPANWIRE_OUTCOME`].
+    /// Of [`SPANWIRE_LEDGER_OUTCOME`].
     LABEL_OUTCOME = "outcome";
     /// Why a call was refused.
     LABEL_REASON = "reason";

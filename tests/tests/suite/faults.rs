@@ -9,6 +9,7 @@ mod cluster;
 mod crowd;
 mod large;
 mod leaks;
+mod ledger_killed;
 mod nats_restarted;
 mod node_killed;
 mod node_stopped;

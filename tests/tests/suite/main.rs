@@ -3,12 +3,14 @@
 mod backbone;
 mod cli;
 mod conformance;
+mod context;
 mod edge;
 mod faults;
 mod federation;
 mod layers;
 mod leases;
 mod matrix;
+mod nats;
 mod routing;
 mod tracing;
 mod upstream;

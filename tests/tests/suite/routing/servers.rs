@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use spanwire_mcp::{Era, Method, Revision};
-use spanwire_model::{ErrorKind, HttpTarget, Notice, ServerSpec, ServerState, Target};
+use spanwire_model::{ErrorKind, HttpTarget, Notice, ServerSpec, ServerState, Shard, Target, View};
 use spanwire_registry::store::MemoryStore;
 use tokio::time::{Instant, timeout};
 
@@ -160,7 +160,7 @@ async fn servers_are_added_replaced_and_removed() {
     let error = node.registry.add(fs.spec(), None, false).await.unwrap_err();
     assert_eq!(
         (error.kind, &*error.public),
-        (ErrorKind::InvalidParams, "server \"fs\" exists already: remove it first, or replace it")
+        (ErrorKind::Conflict, "server \"fs\" exists already: remove it first, or replace it")
     );
     node.registry.add(git.spec(), None, false).await.unwrap();
     node.ready("git", "a").await;
@@ -207,8 +207,11 @@ async fn whoever_waits_for_a_server_that_is_removed_is_told() {
 async fn stored_servers_come_back_and_secrets_are_never_stored() {
     let fs = Script::new("fs", &["echo"]);
     let store = Arc::new(MemoryStore::default());
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = super::world::ledger_in(folder.path()).await;
     let setup = |script: &Arc<Script>| Setup {
         store: store.clone(),
+        ledger: Some(ledger.clone()),
         resolve: Arc::new(|spec| {
             let mut spec = spec.clone();
             let Target::Stdio(target) = &mut spec.target else { panic!() };
@@ -225,8 +228,14 @@ async fn stored_servers_come_back_and_secrets_are_never_stored() {
     node.registry.add(spec, None, false).await.unwrap();
     node.ready("fs", "a").await;
     node.stop().await;
-    let stored = spanwire_model::Store::scan(&*store, b"").unwrap();
-    let text: String = stored.iter().map(|(_, value)| String::from_utf8_lossy(value)).collect();
+    let mut text = String::new();
+    let mut read = |view: &dyn View, _| {
+        for (_, value) in view.scan(b"", None, 100).unwrap() {
+            text.push_str(&String::from_utf8_lossy(&value));
+        }
+        Ok(())
+    };
+    ledger.read(Shard::REGISTRY, &mut read).unwrap();
     assert!(text.contains("${TOKEN}") && !text.contains("s3cret"), "{text}");
 
     let node = World::new().start("a", setup(&fs)).await;
@@ -246,15 +255,17 @@ async fn stored_servers_come_back_and_secrets_are_never_stored() {
 #[tokio::test]
 async fn a_stored_server_that_cannot_be_resolved_can_be_removed() {
     let fs = Script::new("fs", &["echo"]);
-    let store = Arc::new(MemoryStore::default());
-    let node = World::new().start("a", Setup { store: store.clone(), ..Setup::without_servers(&[&fs]) }).await;
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = Some(super::world::ledger_in(folder.path()).await);
+    let node = World::new().start("a", Setup { ledger: ledger.clone(), ..Setup::without_servers(&[&fs]) }).await;
     node.registry.add(fs.spec(), None, false).await.unwrap();
     node.stop().await;
     let no =
         |_: &spanwire_model::ServerSpec| Err(spanwire_model::Error::new(ErrorKind::InvalidParams, "no such variable"));
-    let setup = Setup { store: store.clone(), resolve: Arc::new(no), ..Setup::without_servers(&[&fs]) };
+    let setup = Setup { ledger, resolve: Arc::new(no), ..Setup::without_servers(&[&fs]) };
     let node = World::new().start("a", setup).await;
-    assert!(node.registry.inventory().servers.is_empty());
+    let down = node.entry("fs", "a", |entry| entry.health.state == ServerState::Down).await;
+    assert_eq!(down.health.detail.as_deref(), Some("no such variable"));
     assert!(node.registry.remove(&"fs".parse().unwrap()).await.unwrap());
     assert!(!node.registry.remove(&"fs".parse().unwrap()).await.unwrap());
     node.stop().await;
