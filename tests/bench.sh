@@ -2,7 +2,11 @@
 # The benchmark: what a broker between client and server costs, side by side on this machine.
 #
 #   bash tests/bench.sh [--quick | --full] [--only direct,one-node,two-nodes] [--seconds-per-row N] [--json FILE]
+#   bash tests/bench.sh ledger [--quick | --full] [--only appends,catch-up,context,placed,start-up] [--rounds N]
+#                              [--seconds-per-row N] [--commands N] [--store-mib N]
 #
+# With `ledger` it is about what is durable: appends, nodes that catch up, the shared context, fail-over, start-up; --quick takes about
+# five minutes there, --full most of an hour.
 # --quick (the default) takes about two minutes, --full about twenty. The table goes to stdout, progress to stderr. Fails
 # when a row could not be measured or an answer was wrong.
 set -euo pipefail

@@ -3,6 +3,8 @@
 //! One run prints all of them side by side, on one machine in one minute, so that the rows are comparable; absolute
 //! numbers belong to the machine. Every answer is checked; a row that cannot be measured is an error, not a gap.
 //!
+//! With `ledger` as its first argument it is about what is durable instead: see `bench/ledger.rs`.
+//!
 //! The era of a row is the client's. The server speaks both, and the nodes choose the modern one; so a legacy row holds
 //! the cost of translation at the client's edge. Connections and sessions are opened before the clock starts.
 
@@ -12,6 +14,7 @@ use anyhow::Context;
 
 mod client;
 mod deployment;
+mod ledger;
 mod load;
 mod meter;
 mod options;
@@ -26,20 +29,36 @@ use report::{Report, Row, Start};
 
 /// Runs the benchmark as the process's arguments say. Fails when a row is missing or an answer was wrong.
 pub fn main() -> ExitCode {
-    let outcome = Options::from_args(std::env::args().skip(1)).and_then(|options| {
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-        runtime.block_on(run(&options))
-    });
-    match outcome {
-        Ok(report) => {
+    // cargo adds this one.
+    let mut args = std::env::args().skip(1).filter(|arg| arg != "--bench").peekable();
+    let of_the_ledger = args.next_if(|arg| arg == "ledger").is_some();
+    match if of_the_ledger { measure_ledger(args) } else { measure_calls(args) } {
+        Ok((report, is_complete)) => {
             print!("{report}");
-            if report.is_complete() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+            if is_complete { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }
     }
+}
+
+/// The report, and whether it is complete.
+fn measure_calls(args: impl Iterator<Item = String>) -> anyhow::Result<(String, bool)> {
+    let options = Options::from_args(args)?;
+    let report = runtime()?.block_on(run(&options))?;
+    Ok((report.to_string(), report.is_complete()))
+}
+
+fn measure_ledger(args: impl Iterator<Item = String>) -> anyhow::Result<(String, bool)> {
+    let options = ledger::Options::from_args(args)?;
+    let report = runtime()?.block_on(ledger::run(&options));
+    Ok((report.to_string(), report.is_complete()))
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
 }
 
 async fn run(options: &Options) -> anyhow::Result<Report> {

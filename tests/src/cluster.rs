@@ -3,6 +3,20 @@
 
 pub mod bus;
 pub mod check;
+pub mod door;
+pub mod fault;
 mod folder;
+pub mod held;
+pub mod inject;
 pub mod journal;
+pub mod load;
 pub mod random;
+pub mod report;
+pub mod run;
+pub mod watcher;
+pub mod world;
+
+pub use self::{
+    report::Report,
+    run::{Options, run},
+};

@@ -2,7 +2,7 @@
 //!
 //! It speaks either era over stdin and stdout or over HTTP, and writes what happens to it into a journal, one line for one
 //! event: `started TAG`, `told` (a cancellation arrived), `cancelled TAG` (it was the one of a running call) and `dropped TAG`
-//! (the HTTP stream of a running call was closed).
+//! (the HTTP stream of a running call was closed). The tool `count` writes `counted MARK`, each time that it is called.
 
 use std::{
     collections::HashMap,
@@ -135,7 +135,8 @@ impl FaultServer {
                 json!({ "supportedVersions": [MODERN], "capabilities": capabilities, "_meta": { meta::SERVER_INFO: info } })
             }
             "tools/list" => {
-                let names = ["echo", "digest", "big", "hang", "wait", "busy", "peak", "pid", "spawn", "exit", "fail"];
+                let names =
+                    ["echo", "digest", "big", "hang", "wait", "busy", "peak", "pid", "spawn", "exit", "fail", "count"];
                 let tools = names.map(|name| json!({ "name": name, "inputSchema": { "type": "object" } }));
                 json!({ "tools": tools })
             }
@@ -170,6 +171,12 @@ impl FaultServer {
                 let _running = Running::enter(self);
                 tokio::time::sleep(Duration::from_millis(number("ms"))).await;
                 number("n").to_string()
+            }
+            "count" => {
+                self.note("counted", arguments["mark"].as_str().unwrap_or_default());
+                // Done, and not yet answered: the moment at which whoever asked must not be told that nothing was done.
+                tokio::time::sleep(Duration::from_millis(number("ms"))).await;
+                "counted".to_owned()
             }
             "peak" => self.peak.load(Ordering::SeqCst).to_string(),
             "pid" => std::process::id().to_string(),

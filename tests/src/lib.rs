@@ -4,6 +4,7 @@ pub mod bench;
 pub mod certificates;
 pub mod cluster;
 pub mod fault_server;
+pub mod ledger_writer;
 pub mod nats;
 pub mod node;
 pub mod otlp;

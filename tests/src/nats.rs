@@ -1,5 +1,6 @@
 //! A real nats-server per test, and a proxy in front of it that can be cut.
 
+#[path = "nats/proxy.rs"] // also found from where this file is included by its path
 mod proxy;
 
 use std::{

@@ -23,7 +23,7 @@ use tokio::{
 };
 
 pub use self::caller::{Caller, Messages};
-pub use self::control::{Broker, in_state};
+pub use self::control::{Broker, Contexts, in_state};
 use self::log::{Lines, Log};
 pub use self::tree::{Process, Signal, descendants, signal};
 

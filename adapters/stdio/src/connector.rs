@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use async_trait::async_trait;
 use spanwire_era::upstream::{Settings, connect};
 use spanwire_mcp::{Era, Json};
-use spanwire_model::{Connected, Connector, Error, ErrorKind, Result, ServerSpec, Target};
+use spanwire_model::{Connected, Connector, Error, ErrorKind, Fence, Result, ServerSpec, Target};
 
 use crate::{process, wire::StdioWire};
 
@@ -51,13 +51,23 @@ impl StdioConnector {
 #[async_trait]
 impl Connector for StdioConnector {
     async fn connect(&self, spec: &ServerSpec, known: Option<Era>) -> Result<Connected> {
+        self.start(spec, known, None).await
+    }
+
+    async fn connect_fenced(&self, spec: &ServerSpec, known: Option<Era>, fence: &Fence) -> Result<Connected> {
+        self.start(spec, known, Some(fence)).await
+    }
+}
+
+impl StdioConnector {
+    async fn start(&self, spec: &ServerSpec, known: Option<Era>, fence: Option<&Fence>) -> Result<Connected> {
         let target = match &spec.target {
             Target::Stdio(target) => target,
             Target::Http(_) | Target::Builtin(_) => {
                 return Err(Error::new(ErrorKind::Internal, format!("server \"{}\" is no child process", spec.id)));
             }
         };
-        let child = process::start(&self.config, &spec.id, target)?;
+        let child = process::start(&self.config, &spec.id, target, fence)?;
         let (wire, unasked) = StdioWire::over(child, &spec.id, &self.config);
         connect(&spec.id, wire, unasked, spec.era, known, &self.config.settings).await
     }

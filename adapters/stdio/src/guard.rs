@@ -1,15 +1,17 @@
 //! The process between the broker and a server: it ends with either of them, and takes along whatever the server left.
 //!
-//! The broker runs its own executable as `guard --parent PID --grace-ms N -- CMD ARGS…` in a process group of its own.
+//! The broker runs its own executable as `guard --parent PID --grace-ms N [--leash FILE] -- CMD ARGS…` in a process group of its own.
 //! The guard makes itself the reaper of all descendants, so that even a grandchild with a session of its own cannot
 //! escape. It does not live longer than the broker: also when that is killed with SIGKILL.
 
 mod descendants;
+mod leash;
 mod parent;
 mod watch;
 
 use std::{
     ffi::OsString,
+    path::{Path, PathBuf},
     process::{ExitCode, Stdio},
     time::Duration,
 };
@@ -26,20 +28,26 @@ const USAGE: u8 = 64;
 struct Order {
     parent: i32,
     grace: Duration,
+    /// The file that says until when the server may run.
+    leash: Option<PathBuf>,
     program: OsString,
     args: Vec<OsString>,
 }
 
 /// The arguments before the command.
-pub(crate) fn arguments(parent: u32, grace: Duration) -> [String; 6] {
-    [
-        SUBCOMMAND.to_owned(),
-        "--parent".to_owned(),
-        parent.to_string(),
-        "--grace-ms".to_owned(),
-        grace.as_millis().to_string(),
-        "--".to_owned(),
-    ]
+pub(crate) fn arguments(parent: u32, grace: Duration, leash: Option<&Path>) -> Vec<OsString> {
+    let mut arguments = vec![
+        SUBCOMMAND.into(),
+        "--parent".into(),
+        parent.to_string().into(),
+        "--grace-ms".into(),
+        grace.as_millis().to_string().into(),
+    ];
+    if let Some(leash) = leash {
+        arguments.extend(["--leash".into(), leash.as_os_str().to_owned()]);
+    }
+    arguments.push("--".into());
+    arguments
 }
 
 /// The whole life of a guard. `args` is what follows the word `guard` on the command line. Call it from `main` before
@@ -64,7 +72,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Order, String> {
     let mut args = args.into_iter();
-    let (mut parent, mut grace_ms) = (None, None);
+    let (mut parent, mut grace_ms, mut leash) = (None, None, None);
     while let Some(arg) = args.next() {
         let mut number = |name: &str| {
             let value = args.next().and_then(|value| value.to_str()?.parse::<u32>().ok());
@@ -73,6 +81,7 @@ fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Order, String> {
         match arg.to_str() {
             Some("--parent") => parent = Some(number("--parent")?),
             Some("--grace-ms") => grace_ms = Some(number("--grace-ms")?),
+            Some("--leash") => leash = Some(PathBuf::from(args.next().ok_or("--leash needs a file")?)),
             Some("--") => break,
             _ => return Err(format!("unknown argument {arg:?}")),
         }
@@ -80,7 +89,7 @@ fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Order, String> {
     let parent = parent.and_then(|parent| i32::try_from(parent).ok()).ok_or("--parent is missing")?;
     let grace = Duration::from_millis(grace_ms.ok_or("--grace-ms is missing")?.into());
     let program = args.next().ok_or("the command is missing")?;
-    Ok(Order { parent, grace, program, args: args.collect() })
+    Ok(Order { parent, grace, leash, program, args: args.collect() })
 }
 
 /// Goes to stderr, which the broker logs under the server's name.
@@ -90,6 +99,7 @@ fn complain(text: &str) {
 }
 
 async fn guard(order: Order) -> ExitCode {
+    let leash = leash::Removed(order.leash);
     let mut watch = match watch::Watch::new(order.parent) {
         Ok(watch) => watch,
         Err(error) => {
@@ -107,7 +117,7 @@ async fn guard(order: Order) -> ExitCode {
         }
     };
     let_go_of_the_pipes();
-    let code = watch.until_the_end(child.id(), order.grace).await;
+    let code = watch.until_the_end(child.id(), order.grace, leash.0.as_deref()).await;
     exit_code(code)
 }
 
@@ -147,7 +157,10 @@ mod tests {
         check("--parent x", Err("--parent needs a number"));
         check("--grace-ms 1 -- cmd", Err("--parent is missing"));
         check("cmd", Err("unknown argument"));
-        let ours = arguments(3, Duration::from_secs(2)).into_iter().skip(1).chain(["cmd".to_owned()]);
-        assert!(parse(ours.map(OsString::from)).is_ok());
+        check("--leash", Err("--leash needs a file"));
+        for leash in [None, Some(Path::new("/tmp/x"))] {
+            let ours = arguments(3, Duration::from_secs(2), leash).into_iter().skip(1).chain(["cmd".into()]);
+            assert_eq!(parse(ours).map(|order| order.leash), Ok(leash.map(Path::to_owned)));
+        }
     }
 }

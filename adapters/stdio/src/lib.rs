@@ -7,6 +7,7 @@ mod connector;
 mod environment;
 mod framing;
 pub mod guard;
+mod leash;
 mod process;
 mod stderr;
 mod wire;

@@ -3,7 +3,7 @@
 use std::{process::Stdio, sync::Arc, time::Duration};
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
-use spanwire_model::{Error, ErrorKind, Result, ServerId, StdioTarget};
+use spanwire_model::{Error, ErrorKind, Fence, Result, ServerId, StdioTarget};
 use tokio::{
     process::{Child, ChildStderr, ChildStdin, ChildStdout, Command},
     sync::watch,
@@ -11,7 +11,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{connector::Config, environment, guard};
+use crate::{connector::Config, environment, guard, leash::Leash};
 
 /// What the guard may take beyond the grace that it gives.
 const GUARD_MARGIN: Duration = Duration::from_secs(3);
@@ -27,11 +27,21 @@ pub(crate) struct Running {
     pub stop: CancellationToken,
 }
 
-/// Starts a server behind a guard.
-pub(crate) fn start(config: &Config, server: &ServerId, target: &StdioTarget) -> Result<Running> {
+/// Starts a server behind a guard. With a fence the guard ends it when that is no longer valid, whatever becomes of this process.
+pub(crate) fn start(
+    config: &Config,
+    server: &ServerId,
+    target: &StdioTarget,
+    fence: Option<&Fence>,
+) -> Result<Running> {
+    let failed = |error: &dyn std::fmt::Display| {
+        let folder = target.cwd.as_deref().map(|cwd| format!(" in \"{cwd}\"")).unwrap_or_default();
+        Error::new(ErrorKind::Unavailable, format!("server \"{server}\" could not be started{folder}: {error}"))
+    };
+    let leash = fence.map(Leash::tie).transpose().map_err(|error| failed(&error))?;
     let mut command = Command::new(&config.guard);
     command
-        .args(guard::arguments(std::process::id(), config.grace))
+        .args(guard::arguments(std::process::id(), config.grace, leash.as_ref().map(Leash::path)))
         .arg(&target.command)
         .args(&target.args)
         .env_clear()
@@ -43,10 +53,6 @@ pub(crate) fn start(config: &Config, server: &ServerId, target: &StdioTarget) ->
     if let Some(cwd) = &target.cwd {
         command.current_dir(cwd);
     }
-    let failed = |error: &dyn std::fmt::Display| {
-        let folder = target.cwd.as_deref().map(|cwd| format!(" in \"{cwd}\"")).unwrap_or_default();
-        Error::new(ErrorKind::Unavailable, format!("server \"{server}\" could not be started{folder}: {error}"))
-    };
     let mut child = command.spawn().map_err(|error| failed(&error))?;
     let (Some(stdin), Some(stdout), Some(stderr)) = (child.stdin.take(), child.stdout.take(), child.stderr.take())
     else {
@@ -54,7 +60,7 @@ pub(crate) fn start(config: &Config, server: &ServerId, target: &StdioTarget) ->
     };
     let stop = CancellationToken::new();
     let (exit_tx, exit) = watch::channel(None);
-    let watched = Watched { guard: guard_pid(&child), child };
+    let watched = Watched { guard: guard_pid(&child), child, _leash: leash };
     tokio::spawn(watched.supervise(stop.clone(), config.grace, exit_tx));
     Ok(Running { stdin, stdout, stderr, exit, stop })
 }
@@ -67,6 +73,8 @@ fn guard_pid(child: &Child) -> Option<Pid> {
 struct Watched {
     child: Child,
     guard: Option<Pid>,
+    /// Held until the child is gone.
+    _leash: Option<Leash>,
 }
 
 impl Watched {

@@ -24,14 +24,16 @@ pub trait Control: Send + Sync + 'static {
         self.watch().borrow().clone()
     }
 
-    /// Adds a server to this node and keeps it over restarts. Returns when that is durable, before the server is connected.
+    /// Registers a server for all nodes, and over their restarts: for `home`, or for this node where that is `None`, unless any node may
+    /// run it. Returns when that is durable, before the server is connected.
     ///
-    /// Errors: `InvalidParams` when the spec is wrong, or the id is taken and `replace` is false.
-    async fn add(&self, spec: ServerSpec, replace: bool) -> Result<()>;
+    /// Errors: `InvalidParams` when the spec is wrong; `Conflict` when the id is taken and `replace` is false, or the configuration of
+    /// this node has it; `Unavailable` when the registry cannot be written at the moment.
+    async fn add(&self, spec: ServerSpec, home: Option<NodeId>, replace: bool) -> Result<()>;
 
-    /// Removes a server of this node and closes it. False when there is none.
+    /// Removes a server from the registry, and closes it wherever it runs. False when there is none.
     ///
-    /// Errors: `InvalidParams` when the configuration owns it.
+    /// Errors: `Conflict` when the configuration of this node owns it; `Unavailable` as above.
     async fn remove(&self, id: &ServerId) -> Result<bool>;
 
     /// Where calls go.

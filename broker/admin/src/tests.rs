@@ -20,7 +20,7 @@ use futures::{StreamExt, stream::BoxStream};
 use spanwire_mcp::{Json, Method, Notification, Revision};
 use spanwire_model::{
     Call, Dispatch, EraChoice, Error, ErrorKind, Event, Health, Holding, Inventory, ListKind, Listing, ListingEntry,
-    Reply, Result, ServerEntry, ServerFacts, ServerId, ServerSpec, ServerState, Shard, ShardState, ShardStatus,
+    NodeId, Reply, Result, ServerEntry, ServerFacts, ServerId, ServerSpec, ServerState, Shard, ShardState, ShardStatus,
 };
 use spanwire_rpc::{MAX_MESSAGE_BYTES, v1::broker_client::BrokerClient};
 use tokio::{
@@ -50,6 +50,8 @@ struct Scripted {
     traces: Vec<Trace>,
     ended: broadcast::Sender<TraceSummary>,
     added: Mutex<Vec<ServerSpec>>,
+    /// Where the last one was to be placed.
+    home: Mutex<Option<NodeId>>,
     telemetry: spanwire_telemetry::Telemetry,
 }
 
@@ -137,11 +139,12 @@ impl Control for Scripted {
         self.inventory.subscribe()
     }
 
-    async fn add(&self, spec: ServerSpec, replace: bool) -> Result<()> {
+    async fn add(&self, spec: ServerSpec, home: Option<NodeId>, replace: bool) -> Result<()> {
         let taken = self.inventory.borrow().servers.iter().any(|server| server.local && server.id == spec.id);
         if taken && !replace {
-            return Err(Error::new(ErrorKind::InvalidParams, format!("server \"{}\" exists", spec.id)));
+            return Err(Error::new(ErrorKind::Conflict, format!("server \"{}\" exists", spec.id)));
         }
+        *self.home.lock().unwrap() = home;
         let entry = server(spec.id.as_str(), "here", ServerState::Starting, 0);
         self.added.lock().unwrap().push(spec);
         self.change(|servers| {
@@ -327,11 +330,12 @@ impl Node {
         };
         let nodes = vec![node("there"), node("here")];
         let control = Arc::new(Scripted {
-            inventory: watch::Sender::new(Arc::new(Inventory { version: 1, servers, nodes })),
+            inventory: watch::Sender::new(Arc::new(Inventory { version: 1, servers, nodes, wanted: Vec::new() })),
             dispatch: Arc::new(Tools { calls: Mutex::default(), dropped: dropped_tx }),
             traces: vec![trace(0xaaaa << 112, 0), trace((0xaaaa << 112) + 1, 1), trace(0xbbbb << 112, 1)],
             ended: broadcast::Sender::new(16),
             added: Mutex::default(),
+            home: Mutex::default(),
             telemetry: spanwire_telemetry::Telemetry::disabled("here".parse().unwrap()),
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -48,6 +48,7 @@ pub(crate) struct Done {
 
 /// What became of an expire command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Expired {
     /// How many keys went.
     pub expired: u64,
@@ -55,6 +56,7 @@ pub(crate) struct Expired {
 
 /// What became of a drop.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Dropped {
     /// How many keys went; `None` when the space was not there.
     pub keys: Option<u64>,

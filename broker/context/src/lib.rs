@@ -13,6 +13,7 @@ mod duty;
 mod layout;
 mod machine;
 mod name;
+mod patch;
 mod quota;
 mod reads;
 mod server;
@@ -42,3 +43,6 @@ pub const MAX_PAGE_BYTES: u64 = 1024 * 1024;
 
 /// Largest value that an event carries, in bytes; a larger one is read from its key.
 pub const MAX_EVENT_VALUE: usize = 16 * 1024;
+
+#[cfg(test)]
+mod tests;

@@ -1,8 +1,21 @@
-//! What a command does.
+//! What a command does: a pure function of the view and the entry.
+//!
+//! Nothing here may ever do something else with the same command: nodes of different versions apply the same log, and their hashes must
+//! agree. What changes the outcome of a command of [`command::VERSION`] needs a new version.
 
-use spanwire_model::{Applied, Entry, Machine, Refusal, RefusalReason, StoreError, ViewMut};
+mod drop;
+mod expire;
+mod refuse;
+mod space;
+mod write;
 
-use crate::command::{self, Body};
+use spanwire_mcp::Json;
+use spanwire_model::{Applied, Entry, Machine, Refusal, StoreError, ViewMut};
+
+use crate::{
+    command::{self, Body},
+    layout,
+};
 
 /// The state machine of [`spanwire_model::Book::Context`].
 #[derive(Debug, Clone, Copy, Default)]
@@ -13,15 +26,43 @@ impl Machine for ContextMachine {
         command::VERSION
     }
 
-    fn apply(&self, _view: &mut dyn ViewMut, entry: &Entry) -> Result<Applied, StoreError> {
-        let _body: Body = match entry.command.body.read() {
-            Ok(body) => body,
-            Err(error) => return Ok(Err(invalid(format!("not a command of the context: {error}")))),
+    fn apply(&self, view: &mut dyn ViewMut, entry: &Entry) -> Result<Applied, StoreError> {
+        let done = match entry.command.body.read() {
+            Ok(Body::Write { space, transaction, quotas }) => {
+                write::apply(view, entry, &space, &transaction, quotas.capped())
+            }
+            Ok(Body::Expire { limit, quotas }) => expire::apply(view, entry, limit, quotas.capped()),
+            Ok(Body::Drop { space }) => drop::apply(view, entry, &space),
+            Err(error) => Err(refuse::invalid(format!("not a command of the context: {error}")).into()),
         };
-        Ok(Err(invalid("nothing is done yet")))
+        match done {
+            Ok(outcome) => Ok(Ok(outcome)),
+            Err(Stop::Refused(refusal)) => Ok(Err(refusal)),
+            Err(Stop::Store(error)) => Err(error),
+        }
     }
 }
 
-fn invalid(text: impl Into<String>) -> Refusal {
-    Refusal { reason: RefusalReason::Invalid, text: text.into(), data: None }
+/// Why a command was not done.
+enum Stop {
+    /// It is refused, on every node.
+    Refused(Refusal),
+    /// The view failed, on this one.
+    Store(StoreError),
+}
+
+impl From<Refusal> for Stop {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<StoreError> for Stop {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+fn outcome<T: serde::Serialize>(outcome: &T) -> Result<Json, Stop> {
+    Ok(Json::from_trusted(layout::encode(outcome)?))
 }

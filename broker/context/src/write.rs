@@ -1,17 +1,39 @@
 //! From a wish to a receipt.
 
+use std::collections::BTreeSet;
+
 use serde_json::json;
 use spanwire_mcp::Json;
 use spanwire_model::{Author, Command, Error, ErrorKind, Receipt, Result, Shard};
+use spanwire_telemetry::{Span, SpanKind, error_type, names};
 use uuid::Uuid;
 
 use crate::{
-    Changed, Contexts, Options, SpaceName, Transaction, Written,
+    Changed, Contexts, Operation, Options, SpaceName, Transaction, Written,
     command::{self, Body, Dropped, Outcome},
 };
 
+/// What a write that was done is counted as.
+const DONE: &str = "done";
+
 /// Changes a space.
 pub(crate) async fn write(
+    contexts: &Contexts,
+    author: &Author,
+    space: &SpaceName,
+    transaction: Transaction,
+    options: Options,
+) -> Result<Written> {
+    let operations: Vec<_> = transaction.operations.iter().map(name_of).collect();
+    let conditions = transaction.conditions.iter().map(|condition| &condition.key);
+    let keys: BTreeSet<_> = transaction.operations.iter().map(Operation::key).chain(conditions).collect();
+    let (span, author) = begin(contexts, author, space, keys.len());
+    let written = write_once(contexts, &author, space, transaction, options).await;
+    end(contexts, span, &operations, written.as_ref().map(|written| written.sequence));
+    written
+}
+
+async fn write_once(
     contexts: &Contexts,
     author: &Author,
     space: &SpaceName,
@@ -43,10 +65,49 @@ pub(crate) async fn drop_space(
     space: &SpaceName,
     options: Options,
 ) -> Result<Option<u64>> {
+    let (span, author) = begin(contexts, author, space, 0);
     let body = Body::Drop { space: space.clone() };
-    let receipt = append(contexts, author, Contexts::shard_of(space), &body, options).await?;
-    let outcome: Dropped = read(receipt.outcome.map_err(Error::from)?)?;
-    Ok(outcome.keys)
+    let dropped = async {
+        let receipt = append(contexts, &author, Contexts::shard_of(space), &body, options).await?;
+        let outcome: Dropped = read(receipt.outcome.map_err(Error::from)?)?;
+        Ok((receipt.sequence, outcome.keys))
+    };
+    let dropped: Result<(u64, Option<u64>)> = dropped.await;
+    end(contexts, span, &["drop"], dropped.as_ref().map(|(sequence, _)| *sequence));
+    dropped.map(|(_, keys)| keys)
+}
+
+/// The span of a write; the author from then on is whoever wrote in this span.
+fn begin(contexts: &Contexts, author: &Author, space: &SpaceName, keys: usize) -> (Span, Author) {
+    let tracer = contexts.inner.telemetry.tracer();
+    let mut span = tracer.start(SpanKind::Internal, names::SPAN_CONTEXT_WRITE, author.trace.as_ref());
+    span.set_text(names::SPANWIRE_CONTEXT_SPACE, space.as_str());
+    span.set(names::SPANWIRE_CONTEXT_KEYS, keys);
+    span.set_text(names::SPANWIRE_PRINCIPAL, &author.principal);
+    let author = Author { trace: Some(span.context()), ..author.clone() };
+    (span, author)
+}
+
+fn end(contexts: &Contexts, mut span: Span, operations: &[&'static str], done: Result<u64, &Error>) {
+    let outcome = done.as_ref().map_or_else(|error| error_type(error), |_| DONE.into());
+    for operation in operations {
+        contexts.inner.telemetry.metrics().context_operation(operation, &outcome);
+    }
+    span.set_text(names::SPANWIRE_LEDGER_OUTCOME, &outcome);
+    match done {
+        Ok(sequence) => span.set(names::SPANWIRE_LEDGER_SEQUENCE, sequence),
+        Err(error) => span.fail(error),
+    }
+    span.end();
+}
+
+fn name_of(operation: &Operation) -> &'static str {
+    match operation {
+        Operation::Put { .. } => "put",
+        Operation::PatchMerge { .. } | Operation::PatchJson { .. } => "patch",
+        Operation::Delete { .. } => "delete",
+        Operation::Append { .. } => "append",
+    }
 }
 
 /// Appends a command. Where it is not known whether it was done, the error says under which id to ask again.

@@ -21,6 +21,7 @@ mod feed;
 mod follow;
 mod log;
 mod names;
+mod probe;
 mod publish;
 mod rebuild;
 mod restore;
@@ -34,7 +35,7 @@ use spanwire_model::{
     Book, Command, Error, ErrorKind, Fence, Leases, Ledger, Machine, NodeId, Read, ReadLevel, Receipt, Result, Shard,
     ShardStatus, Tenant,
 };
-use spanwire_telemetry::{Metrics, SpanKind, Telemetry, Tracer, names as keys};
+use spanwire_telemetry::{Telemetry, names as keys};
 use tokio::{
     sync::watch,
     time::{Instant, timeout, timeout_at},
@@ -50,7 +51,8 @@ use self::{
 };
 use crate::{
     SledStore,
-    applier::{self, Applier},
+    applier::{Applier, Options},
+    observe,
     position::Position,
 };
 
@@ -127,8 +129,7 @@ struct Inner {
     leases: Arc<dyn Leases>,
     /// Valid while this node tends the logs for all.
     duty: watch::Sender<Option<Fence>>,
-    tracer: Tracer,
-    metrics: Arc<Metrics>,
+    telemetry: Telemetry,
 }
 
 impl JetStreamLedger {
@@ -141,12 +142,24 @@ impl JetStreamLedger {
         store: SledStore,
         machines: &BTreeMap<Book, Arc<dyn Machine>>,
         leases: Arc<dyn Leases>,
-        telemetry: &Telemetry,
+        telemetry: Telemetry,
         options: JetStreamOptions,
+    ) -> Result<Self> {
+        Self::start_with(client, store, machines, leases, telemetry, options, Options::FOLLOWER).await
+    }
+
+    async fn start_with(
+        client: async_nats::Client,
+        store: SledStore,
+        machines: &BTreeMap<Book, Arc<dyn Machine>>,
+        leases: Arc<dyn Leases>,
+        telemetry: Telemetry,
+        options: JetStreamOptions,
+        applying: Options,
     ) -> Result<Self> {
         let failed = |error: &dyn fmt::Display| Error::new(ErrorKind::Internal, format!("the ledger's store: {error}"));
         std::fs::create_dir_all(&options.folder).map_err(|error| failed(&error))?;
-        let applier = Applier::open(store, machines, applier::Options::FOLLOWER).await;
+        let applier = Applier::open(store, machines, applying).await;
         let applier = applier.map_err(|error| failed(&error))?;
         let names = Names::new(options.tenant.clone(), options.prefix.clone());
         let inner = Arc::new(Inner {
@@ -155,15 +168,14 @@ impl JetStreamLedger {
             applier,
             leases,
             duty: watch::Sender::new(None),
-            tracer: telemetry.tracer().clone(),
-            metrics: telemetry.metrics().clone(),
+            telemetry,
             options,
         });
         let ledger = Self { inner, closed: CancellationToken::new(), tasks: TaskTracker::new() };
         for log in ledger.inner.logs.values().cloned() {
             ledger.spawn(log.clone(), |inner, log| async move { follow::run(&inner, &log).await });
             ledger.spawn(log.clone(), |inner, log| async move { barrier::run(&inner, &log).await });
-            ledger.spawn(log, |inner, log| async move { duty::probe(&inner, &log).await });
+            ledger.spawn(log, |inner, log| async move { probe::run(&inner, &log).await });
         }
         ledger.spawn((), |inner, ()| async move { duty::run(&inner).await });
         Ok(ledger)
@@ -250,24 +262,17 @@ impl Ledger for JetStreamLedger {
     async fn append(&self, shard: Shard, command: Command, deadline: Instant) -> Result<Receipt> {
         let inner = &self.inner;
         let log = inner.log(shard)?;
-        let kind = SpanKind::Client;
-        let mut span = inner.tracer.start(kind, keys::SPAN_LEDGER_APPEND, command.author.trace.as_ref());
-        span.set(keys::SPANWIRE_LEDGER_SHARD, shard.to_string());
+        let mut observed = observe::begin(&inner.telemetry, shard, &command);
         let before = log.facts().map_or(0, |facts| facts.last);
+        let trace = observed.span.context();
         let mut course = Course::default();
-        let trace = span.context();
-        let appended = append::append(inner, log, command, &trace, deadline, &mut course);
-        let receipt = Box::pin(appended).await;
-        span.set(keys::SPANWIRE_LEDGER_ATTEMPTS, i64::from(course.attempts));
-        match &receipt {
-            Ok(receipt) => {
-                span.set(keys::SPANWIRE_LEDGER_SEQUENCE, i64::try_from(receipt.sequence).unwrap_or(i64::MAX));
-                span.set(keys::SPANWIRE_LEDGER_REDELIVERY, receipt.sequence <= before);
-            }
-            Err(error) => span.fail(error),
+        let result = Box::pin(append::append(inner, log, command, &trace, deadline, &mut course)).await;
+        observed.span.set(keys::SPANWIRE_LEDGER_ATTEMPTS, i64::from(course.attempts));
+        if let Ok(receipt) = &result {
+            observed.span.set(keys::SPANWIRE_LEDGER_REDELIVERY, receipt.sequence <= before);
         }
-        span.end();
-        receipt
+        observed.end(&result);
+        result
     }
 
     async fn reach(&self, shard: Shard, level: ReadLevel, deadline: Instant) -> Result<u64> {

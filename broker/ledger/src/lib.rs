@@ -7,16 +7,19 @@
 #![allow(dead_code, reason = "the ledgers follow")]
 
 mod applier;
+mod backup;
 mod cells;
 mod error;
+mod jetstream;
 mod kept;
 mod leases;
 mod local;
 mod observe;
-mod jetstream;
 mod operations;
 mod position;
 mod prepare;
+mod renew;
+mod sealed;
 mod shard;
 mod snapshot;
 mod step;
@@ -24,6 +27,7 @@ mod store;
 mod view;
 mod wire;
 
+pub use backup::{Backup, BackupError, Backups, inspect, restore, split};
 pub use jetstream::{JetStreamLedger, JetStreamOptions, restore_into_streams};
 pub use leases::{JetStreamLeases, JetStreamLeasesConfig, MAX_LEASE_NAME, MIN_LEASE_TTL, MemoryLeases};
 pub use local::LocalLedger;

@@ -12,8 +12,8 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use spanwire_model::{
-    Book, Command, Error, ErrorKind, Ledger, Machine, Read, ReadLevel, Receipt, Result, Shard, ShardState, ShardStatus,
-    StoreError,
+    Book, Command, Error, ErrorKind, Ledger, Machine, NodeId, Read, ReadLevel, Receipt, Result, Shard, ShardState,
+    ShardStatus, StoreError,
 };
 use spanwire_telemetry::Telemetry;
 use tokio::{
@@ -25,7 +25,7 @@ use uuid::Uuid;
 #[cfg(doc)]
 use crate::Durability;
 use crate::{
-    SledStore,
+    Backups, SledStore,
     applier::{self, Applier, Options},
     error::ApplyError,
     kept, observe, prepare,
@@ -104,18 +104,26 @@ impl LocalLedger {
     /// When the store cannot be read.
     pub async fn verify(&self) -> Result<(), StoreError> {
         for shard in self.applier.shards() {
-            let Ok(cell) = self.applier.cell(shard).cloned() else { continue };
-            let tree = self.applier.store().tree().clone();
-            let checked = tokio::task::spawn_blocking(move || {
-                let position = cell.live().published.clone();
-                kept::verify(&tree, shard, &position).map(|found| found.map_err(|text| (cell, position, text)))
-            });
-            if let Err((cell, position, text)) = checked.await.map_err(|_| StoreError::Closed)?? {
+            let Ok(cell) = self.applier.cell(shard) else { continue };
+            let position = cell.live().published.clone();
+            let (sequence, tree) = (position.sequence, self.applier.store().tree().clone());
+            let checked = tokio::task::spawn_blocking(move || kept::verify(&tree, shard, &position)).await;
+            if let Err(text) = checked.map_err(|_| StoreError::Closed)?? {
                 tracing::error!(%shard, "the ledger is damaged: {text}");
-                cell.stop(ApplyError::Unreadable { shard, sequence: position.sequence, text });
+                cell.stop(ApplyError::Unreadable { shard, sequence, text });
             }
         }
         Ok(())
+    }
+
+    /// Makes backups of this node.
+    pub fn backups(&self, node: NodeId) -> Backups {
+        Backups::new(self.applier.clone(), node)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn applier(&self) -> &Applier {
+        &self.applier
     }
 
     async fn try_append(&self, shard: Shard, command: Command, deadline: Instant) -> Result<Receipt> {

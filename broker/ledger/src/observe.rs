@@ -11,7 +11,7 @@ pub(crate) struct Observed<'a> {
     telemetry: &'a Telemetry,
     shard: Shard,
     started: Instant,
-    span: Span,
+    pub(crate) span: Span,
 }
 
 /// An append begins: a span below the one that wrote the command.
@@ -19,7 +19,7 @@ pub(crate) fn begin<'a>(telemetry: &'a Telemetry, shard: Shard, command: &Comman
     let author = &command.author;
     let mut span = telemetry.tracer().start(SpanKind::Internal, names::SPAN_LEDGER_APPEND, author.trace.as_ref());
     if span.is_recording() {
-        span.set(names::SPANWIRE_SHARD, shard.to_string());
+        span.set(names::SPANWIRE_LEDGER_SHARD, shard.to_string());
         span.set_text(names::SPANWIRE_PRINCIPAL, &author.principal);
         if let Some(call) = author.call {
             span.set(names::SPANWIRE_CALL_ID, call.to_string());
@@ -33,7 +33,7 @@ impl Observed<'_> {
     pub(crate) fn end(mut self, result: &Result<Receipt>) {
         let outcome: Cow<'static, str> = match result {
             Ok(Receipt { sequence, outcome }) => {
-                self.span.set(names::SPANWIRE_SEQUENCE, i64::try_from(*sequence).unwrap_or(i64::MAX));
+                self.span.set(names::SPANWIRE_LEDGER_SEQUENCE, i64::try_from(*sequence).unwrap_or(i64::MAX));
                 outcome.as_ref().map_or_else(|refusal| word(refusal.reason), |_| "applied").into()
             }
             Err(error) => {
@@ -41,7 +41,7 @@ impl Observed<'_> {
                 error_type(error)
             }
         };
-        self.span.set_text(names::SPANWIRE_OUTCOME, &outcome);
+        self.span.set_text(names::SPANWIRE_LEDGER_OUTCOME, &outcome);
         self.telemetry.metrics().ledger_appended(self.shard, &outcome, self.started.elapsed());
         self.span.end();
     }

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize};
 use spanwire_mcp::{Json, Method};
 
-use crate::{Health, NodeId, ServerFacts, ServerId};
+use crate::{Health, NodeId, Placement, ServerFacts, ServerId};
 
 /// The four lists of MCP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -177,6 +177,27 @@ pub struct Placed {
     pub token: u64,
 }
 
+/// A server that is to run somewhere, whether it does or not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// Its id.
+    pub id: ServerId,
+    /// Who wants it.
+    pub source: Source,
+    /// On which nodes it may run.
+    pub placement: Placement,
+    /// How many nodes are to run it at a time.
+    pub replicas: u16,
+    /// The node that it is placed on, with [`Placement::Here`].
+    pub home: Option<NodeId>,
+    /// The principal that registered it; empty for the configuration.
+    pub by: Arc<str>,
+    /// The entry of the registry's log that wrote it; 0 for the configuration.
+    pub version: u64,
+    /// Why this node cannot run it, in one sentence.
+    pub problem: Option<Arc<str>>,
+}
+
 /// A node, as this node sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeInfo {
@@ -222,4 +243,7 @@ pub struct Inventory {
     pub servers: Vec<Arc<ServerEntry>>,
     /// Nodes that are not gone, this one included, ordered by id.
     pub nodes: Vec<NodeInfo>,
+    /// Servers that are to run somewhere, as far as this node knows: those of the registry, and those that its own configuration places
+    /// on any node. Ordered by id; of one id, the configuration first.
+    pub wanted: Vec<Wanted>,
 }

@@ -140,6 +140,26 @@ impl Fence {
         !self.lost.is_cancelled() && Instant::now() < *self.valid_until.borrow()
     }
 
+    /// Until when it may be relied on if nobody renews it; in the past when it is lost.
+    pub fn valid_until(&self) -> Instant {
+        let until = *self.valid_until.borrow();
+        if self.lost.is_cancelled() { until.min(Instant::now()) } else { until }
+    }
+
+    /// Returns when [`Fence::valid_until`] has changed, by a renewal or a loss; never again after a loss.
+    pub async fn changed(&mut self) {
+        if self.lost.is_cancelled() {
+            std::future::pending::<()>().await;
+        }
+        tokio::select! {
+            () = self.lost.cancelled() => {}
+            changed = self.valid_until.changed() => if changed.is_err() {
+                // Nobody renews it any more: what is left is that it is lost.
+                self.lost.cancelled().await;
+            }
+        }
+    }
+
     /// Returns when the lease is no longer valid.
     pub async fn lost(&self) {
         let mut valid_until = self.valid_until.clone();

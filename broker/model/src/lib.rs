@@ -25,7 +25,9 @@ pub use backbone::{
 pub use call::{Call, ClientFacts, Dispatch, EdgeTransport};
 pub use error::{Error, ErrorKind, Origin, Result, Retry};
 pub use id::{InvalidId, NodeId, ServerId, Tenant};
-pub use inventory::{Inventory, ListKind, Listing, ListingEntry, NodeInfo, NodeState, Placed, ServerEntry, Source};
+pub use inventory::{
+    Inventory, ListKind, Listing, ListingEntry, NodeInfo, NodeState, Placed, ServerEntry, Source, Wanted,
+};
 pub use lease::{Fence, Holding, Holdings, Lease, LeaseKeeper, Leases};
 pub use ledger::{
     Applied, Author, Book, Command, Entry, Ledger, MAX_COMMAND_BYTES, MAX_VIEW_VALUE, Machine, OPERATIONS_KEPT, Read,

@@ -7,7 +7,7 @@ use spanwire_mcp::{Json, Method};
 use tokio::{sync::mpsc, time::Instant};
 use uuid::Uuid;
 
-use crate::{Reply, Result, ServerFacts, ServerSpec, TraceContext};
+use crate::{Fence, Reply, Result, ServerFacts, ServerSpec, TraceContext};
 
 /// One request to a server, in the canonical revision and with the server's own names.
 #[derive(Debug, Clone)]
@@ -70,4 +70,16 @@ pub trait Connector: Send + Sync + 'static {
     /// Connects, finds out the era and shakes hands. `known` is the era that was found the last time.
     /// Dropping the future leaves nothing behind.
     async fn connect(&self, spec: &ServerSpec, known: Option<spanwire_mcp::Era>) -> Result<Connected>;
+
+    /// Connects a server that may only run while a lease is valid. The caller closes it when it no longer is; a transport that can sees to
+    /// it that the server also ends when this process is paused and does not get to that.
+    async fn connect_fenced(
+        &self,
+        spec: &ServerSpec,
+        known: Option<spanwire_mcp::Era>,
+        fence: &Fence,
+    ) -> Result<Connected> {
+        let _ = fence;
+        self.connect(spec, known).await
+    }
 }

@@ -42,8 +42,8 @@ impl Attached {
     /// Waits for the right to have one more call in flight, in the line of this principal. The caller bounds the time.
     ///
     /// # Errors
-    /// `Overloaded` when too many calls wait already, of everybody or of this principal; `Unavailable` when the server was removed,
-    /// or its lease lost.
+    /// `Overloaded` when too many calls wait already, of everybody or of this principal; `Unavailable` when the server was removed, or its
+    /// lease lost.
     pub async fn slot(&self, principal: &Arc<str>) -> Result<Slot> {
         let slot = self.gate.slot(principal).await.map_err(|refused| self.refusal(refused, principal))?;
         self.may_run()?;

@@ -1,21 +1,30 @@
 //! The cheap handle that everybody else holds.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     sync::{Arc, PoisonError, RwLock},
     time::Duration,
 };
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use spanwire_model::{Error, ErrorKind, Inventory, NodeId, Result, ServerId, ServerSpec};
+use spanwire_mcp::Json;
+use spanwire_model::{Error, ErrorKind, Inventory, NodeId, Placement, Result, ServerId, ServerSpec};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{Attached, owner::Command};
+use crate::{
+    Attached, Resolve,
+    machine::{Change, Put, Removed},
+    owner::Command,
+    register::Register,
+};
 
 /// Longest that tasks may take to end once nothing is waited for any more.
 const ABANDON: Duration = Duration::from_secs(1);
+
+/// Time that closing servers and giving their leases back may take on top of the time for their calls.
+const HAND_OVER_SLACK: Duration = Duration::from_secs(5);
 
 /// Calls in flight and waiting, by node and server; what is not there is idle.
 type Loads = HashMap<NodeId, HashMap<ServerId, u32>>;
@@ -33,20 +42,39 @@ pub struct Handle {
     shutdown: CancellationToken,
     abandon: CancellationToken,
     tasks: TaskTracker,
+    /// Supervisors of placed servers, to the end of their leases.
+    placed: TaskTracker,
+    register: Register,
+    /// The servers of this node's configuration.
+    configured: Arc<BTreeSet<ServerId>>,
+    resolve: Resolve,
 }
 
 impl Handle {
     pub(crate) fn new(
         commands: mpsc::Sender<Command>,
         inventory: watch::Receiver<Arc<Inventory>>,
-        shutdown: CancellationToken,
-        tasks: TaskTracker,
+        register: Register,
+        configured: BTreeSet<ServerId>,
+        resolve: Resolve,
     ) -> Self {
         let attached = Arc::new(ArcSwap::from_pointee(HashMap::new()));
         let local_state = Arc::new(ArcSwap::from_pointee(Bytes::from_static(b"{}")));
-        let abandon = CancellationToken::new();
-        let (loads, draining) = (Arc::default(), Arc::new(watch::channel(false).0));
-        Self { commands, inventory, attached, local_state, loads, draining, shutdown, abandon, tasks }
+        Self {
+            commands,
+            inventory,
+            attached,
+            local_state,
+            loads: Arc::default(),
+            draining: Arc::new(watch::channel(false).0),
+            shutdown: CancellationToken::new(),
+            abandon: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            placed: TaskTracker::new(),
+            register,
+            configured: Arc::new(configured),
+            resolve,
+        }
     }
 
     /// All servers at this moment.
@@ -87,21 +115,84 @@ impl Handle {
         Bytes::clone(&self.local_state.load())
     }
 
-    /// Adds a server and remembers it. `${VAR}` in the specification stays unresolved in the store. Returns when it is stored; its state then
+    /// Registers a server, for all nodes and over their restarts. With the placement `here` it runs on `home`, or on this node where
+    /// that is `None`. `${VAR}` in the specification stays unresolved in the registry. Returns when it is durable; how it is then
     /// shows in the inventory.
     ///
     /// # Errors
-    /// `InvalidParams` when the id is taken and `replace` is not set, or a variable is not; `Internal` when the store fails.
-    pub async fn add(&self, spec: ServerSpec, replace: bool) -> Result<()> {
-        self.ask(|reply| Command::Add { spec: Box::new(spec), replace, reply }).await?
+    /// `Conflict` when the id is taken and `replace` is not set, or the configuration of the node has it; `InvalidParams` when a variable
+    /// is not set or the specification is wrong; `QuotaExceeded`; `Unavailable`, at once, when the ledger is out of reach: what runs goes
+    /// on running.
+    pub async fn add(&self, spec: ServerSpec, home: Option<NodeId>, replace: bool) -> Result<()> {
+        let id = &spec.id;
+        let home = match spec.placement {
+            Placement::Any => home,
+            Placement::Here => Some(home.unwrap_or_else(|| self.register.node.clone())),
+        };
+        if home.as_ref() == Some(&self.register.node) {
+            if self.configured.contains(id) {
+                let text =
+                    format!("server \"{id}\" exists already: in the configuration of this node, which goes first");
+                return Err(Error::new(ErrorKind::Conflict, text));
+            }
+            (self.resolve)(&spec)?;
+        }
+        let json = Json::from_serialize(&spec).map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))?;
+        let Put { replaced } = self.register.change(&Change::PutServer { spec: json, home, replace }).await?;
+        tracing::info!(server = %spec.id, replaced, "registered");
+        self.ask(|reply| Command::Reconcile { reply }).await
     }
 
-    /// Removes a server and forgets it; false when there is none. One from the configuration file comes back with the next start.
+    /// Removes a server from the registry, on whatever node it runs; false when there is none.
     ///
     /// # Errors
-    /// `Internal` when the store fails.
+    /// `Conflict` when it is in the configuration of this node and in no registry; `Unavailable`, at once, when the ledger is out of
+    /// reach; `Internal` when the store fails.
     pub async fn remove(&self, id: &ServerId) -> Result<bool> {
-        self.ask(|reply| Command::Remove { id: id.clone(), reply }).await?
+        let Removed { removed } = self.register.change(&Change::RemoveServer { id: id.clone() }).await?;
+        let was_stored = self.ask(|reply| Command::Forget { id: id.clone(), reply }).await??;
+        if !removed && !was_stored && self.configured.contains(id) {
+            let text = format!("server \"{id}\" is in the configuration of this node: remove it there");
+            return Err(Error::new(ErrorKind::Conflict, text));
+        }
+        Ok(removed || was_stored)
+    }
+
+    /// Registers an agent, or changes what it says of itself: a JSON object. For now it is kept and told to all nodes, and no more.
+    ///
+    /// # Errors
+    /// `InvalidParams`, `QuotaExceeded`, and `Unavailable` when the ledger is out of reach.
+    pub async fn put_agent(&self, id: &str, card: Json) -> Result<()> {
+        self.register.change::<Put>(&Change::PutAgent { id: id.into(), card }).await.map(drop)
+    }
+
+    /// Removes an agent; false when there is none.
+    ///
+    /// # Errors
+    /// `Unavailable` when the ledger is out of reach.
+    pub async fn remove_agent(&self, id: &str) -> Result<bool> {
+        Ok(self.register.change::<Removed>(&Change::RemoveAgent { id: id.into() }).await?.removed)
+    }
+
+    /// All agents with their cards, as far as this node has read the registry, in the order of their ids.
+    ///
+    /// # Errors
+    /// `Internal` when the registry cannot be read.
+    pub fn agents(&self) -> Result<Vec<(String, Json)>> {
+        let agents = self.register.agents()?;
+        Ok(agents.into_iter().filter_map(|(id, record)| Some((id, record?.card))).collect())
+    }
+
+    /// Gives every lease back, so that other nodes take over: no further one is taken, placed servers get no more calls, and each is
+    /// closed when its calls have ended, or after the time given. Returns when all leases are given back.
+    pub async fn hand_over(&self, within: Duration) {
+        if self.ask(|reply| Command::HandOver { within, reply }).await.is_err() {
+            return;
+        }
+        self.placed.close();
+        if tokio::time::timeout(within + HAND_OVER_SLACK, self.placed.wait()).await.is_err() {
+            tracing::warn!(servers = self.placed.len(), "were not handed over in time");
+        }
     }
 
     /// Stops every server and every task, within the time given. A server that does not close in that time is left to its
@@ -151,6 +242,14 @@ impl Handle {
 
     pub(crate) fn set_local_state(&self, state: Bytes) {
         self.local_state.store(Arc::new(state));
+    }
+
+    pub(crate) fn register(&self) -> &Register {
+        &self.register
+    }
+
+    pub(crate) fn placed(&self) -> &TaskTracker {
+        &self.placed
     }
 
     pub(crate) fn tasks(&self) -> &TaskTracker {

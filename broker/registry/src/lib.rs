@@ -1,16 +1,22 @@
 //! Who exists and is alive.
 //!
-//! One task owns the state: the servers of this node, each supervised by a task of its own, and what the peers said of theirs.
-//! Whatever changes, the owner publishes a new immutable [`Inventory`]. Reads are snapshots; nobody else writes.
+//! Who exists stands in the registry's log, which all nodes share, and in each node's configuration. One task owns the state of this
+//! node: its servers, each supervised by a task of its own, and what the peers said of theirs. Whatever changes, the owner publishes a
+//! new immutable [`Inventory`]. Reads are snapshots; nobody else writes. Servers that any node may run are run by whoever holds their
+//! lease.
 
 mod attached;
+mod desired;
 mod handle;
 mod listing;
 mod machine;
+mod migrate;
 mod owner;
 mod peers;
+mod placement;
 mod presence;
 mod queue;
+mod register;
 mod state;
 pub mod store;
 mod supervisor;
@@ -23,9 +29,8 @@ pub use listing::ListLimits;
 pub use machine::{MAX_AGENTS, MAX_RECORD_BYTES, MAX_REPLICAS, MAX_SERVERS, Machine};
 pub use peers::INVENTORY_METHOD;
 pub use queue::Slot;
-use spanwire_model::{Backbone, Connector, Inventory, NodeId, Result, ServerSpec, Store};
+use spanwire_model::{Backbone, Connector, Inventory, Leases, Ledger, NodeId, Result, ServerSpec, Store};
 use tokio::sync::{mpsc, watch};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// Turns a stored specification, which holds `${VAR}`, into one that can be connected. The result may hold secrets.
 pub type Resolve = Arc<dyn Fn(&ServerSpec) -> Result<ServerSpec> + Send + Sync>;
@@ -60,6 +65,10 @@ pub struct Config {
     pub heartbeats_until_gone: u32,
     /// The version of this program, for the other nodes.
     pub version: Arc<str>,
+    /// How long a placed server stays with a node that stopped renewing its lease.
+    pub lease_ttl: Duration,
+    /// How long a node that starts waits before it takes leases: the nodes should know of each other, so that servers spread.
+    pub settle: Duration,
 }
 
 impl Config {
@@ -79,6 +88,8 @@ impl Config {
             heartbeats_until_suspect: 4,
             heartbeats_until_gone: 12,
             version: "".into(),
+            lease_ttl: Duration::from_secs(6),
+            settle: Duration::ZERO,
         }
     }
 }
@@ -87,8 +98,12 @@ impl Config {
 pub struct Parts {
     /// Connects servers.
     pub connector: Arc<dyn Connector>,
-    /// Keeps servers that were added at run time, and eras that were found.
+    /// Keeps the eras that were found. Older versions kept servers there too: they go into the registry.
     pub store: Arc<dyn Store>,
+    /// The log with the servers that were registered, whose machine is [`Machine`].
+    pub ledger: Arc<dyn Ledger>,
+    /// Who runs what only so many may run at a time.
+    pub leases: Arc<dyn Leases>,
     /// Reaches the peers.
     pub backbone: Arc<dyn Backbone>,
     /// Resolves stored specifications.
@@ -98,16 +113,19 @@ pub struct Parts {
 /// Commands waiting for the owner.
 const COMMANDS: usize = 256;
 
-/// Starts the registry with the servers of the configuration, resolved, and those that the store remembers.
+/// Starts the registry with the servers of the configuration, resolved, and those of the registry that this node is to run: also when
+/// neither the ledger nor the leases are in reach.
 ///
 /// # Errors
 /// When the store or the backbone cannot be read or subscribed to.
 pub async fn start(config: Config, parts: Parts, configured: Vec<ServerSpec>) -> Result<Handle> {
     let (commands, inbox) = mpsc::channel(COMMANDS);
     let (publisher, inventory) = watch::channel(Arc::new(Inventory::default()));
-    let handle = Handle::new(commands, inventory, CancellationToken::new(), TaskTracker::new());
-    let owner = owner::Owner::new(config, parts, handle.clone(), publisher);
-    if let Err(error) = owner.start(inbox, configured).await {
+    let register = register::Register::new(config.node.clone(), parts.ledger.clone());
+    let ids = configured.iter().map(|spec| spec.id.clone()).collect();
+    let handle = Handle::new(commands, inventory, register, ids, parts.resolve.clone());
+    let owner = owner::Owner::new(config, parts, handle.clone(), publisher, configured)?;
+    if let Err(error) = owner.start(inbox).await {
         // Supervisors that were started before it failed.
         handle.shutdown(Duration::ZERO).await;
         return Err(error);

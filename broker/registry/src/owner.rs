@@ -3,37 +3,59 @@
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
+    time::Duration,
 };
 
 use spanwire_mcp::Era;
-use spanwire_model::{
-    Error, ErrorKind, Health, Inventory, Listing, NodeId, NodeInfo, Result, ServerEntry, ServerId, ServerSpec,
-    ServerState, Source, Target, Write,
-};
+use spanwire_model::{Inventory, Listing, NodeId, NodeInfo, Placed, Result, ServerEntry, ServerId, ServerSpec, Write};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Config, Handle, Parts, peers,
+    Config, Handle, Parts,
+    desired::{Desired, Want},
+    migrate, peers,
+    placement::{self, Claim, Wishes},
     queue::Gate,
+    register::Register,
     state::{Beat, NodeState, WireServer},
     store::books,
-    supervisor::{Lists, Report, Supervisor},
+    supervisor::Report,
 };
+
+mod run;
+mod shown;
 
 /// Longest state that the peers are told: half of what one message between nodes may have.
 const MAX_STATE_BYTES: usize = 8 * 1024 * 1024;
 
 /// What the owner is asked and told.
 pub(crate) enum Command {
-    Add {
-        spec: Box<ServerSpec>,
-        replace: bool,
-        reply: oneshot::Sender<Result<()>>,
+    /// The registry has something new that the one who asks wants to see done.
+    Reconcile {
+        reply: oneshot::Sender<()>,
     },
-    Remove {
+    /// Forget what the store of this node has of a server. True when it had one that was not in the registry.
+    Forget {
         id: ServerId,
         reply: oneshot::Sender<Result<bool>>,
+    },
+    /// What the store had is in the registry now.
+    Migrated(ServerId),
+    /// A lease was taken.
+    Placed {
+        id: ServerId,
+        claim: Box<Claim>,
+    },
+    /// A placed server is being closed: its lease was lost, or is given back.
+    Ended {
+        id: ServerId,
+        generation: u64,
+    },
+    /// Give all leases back, once the calls in flight have ended, or after the time given.
+    HandOver {
+        within: Duration,
+        reply: oneshot::Sender<()>,
     },
     Report {
         id: ServerId,
@@ -54,21 +76,34 @@ pub(crate) enum Command {
 
 /// A server of this node.
 struct Local {
+    /// What it was started for.
+    want: Want,
     target: String,
     transport: Arc<str>,
-    call_timeout_ms: Option<u64>,
     report: Report,
     cancel: CancellationToken,
+    gate: Arc<Gate>,
+    /// By which lease it runs, where it needs one.
+    placed: Option<Placed>,
 }
 
 pub(crate) struct Owner {
     config: Arc<Config>,
     parts: Parts,
     handle: Handle,
+    register: Register,
     publisher: watch::Sender<Arc<Inventory>>,
     beats: watch::Sender<Beat>,
+    desired: Desired,
+    wishes: watch::Sender<Arc<Wishes>>,
+    /// Cancelled when no lease is to be taken any more.
+    leaving: CancellationToken,
     locals: BTreeMap<ServerId, Local>,
     peers: BTreeMap<NodeId, Vec<Arc<ServerEntry>>>,
+    /// Placed servers as they were when somebody ran them last.
+    last_placed: BTreeMap<ServerId, Arc<ServerEntry>>,
+    /// Why this node cannot run a server that it may run.
+    unfit: BTreeMap<ServerId, Arc<str>>,
     presence: BTreeMap<NodeId, NodeInfo>,
     eras: HashMap<ServerId, books::KnownEra>,
     generation: u64,
@@ -77,57 +112,73 @@ pub(crate) struct Owner {
 }
 
 impl Owner {
-    pub(crate) fn new(config: Config, parts: Parts, handle: Handle, publisher: watch::Sender<Arc<Inventory>>) -> Self {
+    pub(crate) fn new(
+        config: Config,
+        parts: Parts,
+        handle: Handle,
+        publisher: watch::Sender<Arc<Inventory>>,
+        configured: Vec<ServerSpec>,
+    ) -> Result<Self> {
         let beat = Beat { incarnation: uuid::Uuid::now_v7().as_u64_pair().1, version: 1 };
-        Self {
+        let kept = books::servers(&*parts.store)?;
+        Ok(Self {
+            desired: Desired::new(config.node.clone(), configured, kept),
+            eras: books::eras(&*parts.store)?,
+            register: handle.register().clone(),
             config: Arc::new(config),
             parts,
             handle,
             publisher,
             beats: watch::channel(beat).0,
+            wishes: watch::channel(Arc::default()).0,
+            leaving: CancellationToken::new(),
             locals: BTreeMap::new(),
             peers: BTreeMap::new(),
+            last_placed: BTreeMap::new(),
+            unfit: BTreeMap::new(),
             presence: BTreeMap::new(),
-            eras: HashMap::new(),
             generation: 0,
             beat,
             version: 0,
-        }
+        })
     }
 
-    pub(crate) async fn start(mut self, inbox: mpsc::Receiver<Command>, configured: Vec<ServerSpec>) -> Result<()> {
-        self.eras = books::eras(&*self.parts.store)?;
-        for spec in configured {
-            self.supervise(spec);
-        }
-        for stored in books::servers(&*self.parts.store)? {
-            if self.locals.contains_key(&stored.id) {
-                tracing::warn!(server = %stored.id, "the configuration names a server that was added before: the configuration wins");
-                continue;
-            }
-            match (self.parts.resolve)(&stored) {
-                Ok(spec) => self.supervise(spec),
-                Err(error) => tracing::error!(server = %stored.id, "a stored server cannot be started: {error}"),
-            }
-        }
+    /// Starts what this node knows it is to run, whatever else is in reach.
+    pub(crate) async fn start(mut self, inbox: mpsc::Receiver<Command>) -> Result<()> {
+        let applied = self.register.applied();
+        self.reconcile().await;
         self.publish(true);
         peers::start(self.config.clone(), self.parts.backbone.clone(), self.handle.clone(), self.beats.subscribe())
             .await?;
         let tasks = self.handle.tasks().clone();
-        tasks.spawn(self.run(inbox));
+        let kept = self.desired.kept();
+        if !kept.is_empty() {
+            tasks.spawn(migrate::run(self.handle.clone(), self.register.clone(), kept));
+        }
+        let parts = placement::Parts {
+            leases: self.parts.leases.clone(),
+            wishes: self.wishes.subscribe(),
+            leaving: self.leaving.clone(),
+        };
+        placement::start(self.config.clone(), self.handle.clone(), parts);
+        tasks.spawn(self.run(inbox, applied));
         Ok(())
     }
 
-    async fn run(mut self, mut inbox: mpsc::Receiver<Command>) {
+    async fn run(mut self, mut inbox: mpsc::Receiver<Command>, mut applied: watch::Receiver<u64>) {
         let stopping = self.handle.stopping().clone();
+        let mut is_followed = true;
         loop {
-            let command = tokio::select! {
-                command = inbox.recv() => command,
+            tokio::select! {
+                command = inbox.recv() => match command {
+                    None => break,
+                    Some(command) => self.handle_command(command).await,
+                },
+                changed = applied.changed(), if is_followed => match changed {
+                    Ok(()) => self.reconcile().await,
+                    Err(_) => is_followed = false,
+                },
                 () = stopping.cancelled() => break,
-            };
-            match command {
-                None => break,
-                Some(command) => self.handle_command(command).await,
             }
             // What waits already becomes part of the same inventory.
             while let Ok(command) = inbox.try_recv() {
@@ -135,6 +186,7 @@ impl Owner {
             }
             self.publish(false);
         }
+        self.leaving.cancel();
         self.handle.set_attached(HashMap::new());
         for local in self.locals.values() {
             local.cancel.cancel();
@@ -143,7 +195,7 @@ impl Owner {
         while !stopping.is_cancelled() || self.handle.tasks().len() > 1 {
             tokio::select! {
                 command = inbox.recv() => if command.is_none() { break },
-                () = tokio::time::sleep(std::time::Duration::from_millis(5)) => {}
+                () = tokio::time::sleep(Duration::from_millis(5)) => {}
             }
         }
     }
@@ -151,8 +203,22 @@ impl Owner {
     async fn handle_command(&mut self, command: Command) {
         match command {
             // Whoever asked may have gone; the change stands.
-            Command::Add { spec, replace, reply } => drop(reply.send(self.add(*spec, replace).await)),
-            Command::Remove { id, reply } => drop(reply.send(self.remove(&id).await)),
+            Command::Reconcile { reply } => {
+                self.reconcile().await;
+                let _ = reply.send(());
+            }
+            Command::Forget { id, reply } => drop(reply.send(self.forget(&id).await)),
+            Command::Migrated(id) => {
+                if let Err(error) = self.forget(&id).await {
+                    tracing::warn!(server = %id, "is in the registry, and in the store still: {error}");
+                }
+            }
+            Command::Placed { id, claim } => self.placed(&id, *claim),
+            Command::Ended { id, generation } => self.ended(&id, generation),
+            Command::HandOver { within, reply } => {
+                self.hand_over(within);
+                let _ = reply.send(());
+            }
             Command::Report { id, report } => self.report(&id, *report),
             Command::EraFound { id, generation, era } => self.era_found(id, generation, era).await,
             Command::PeerState(state) => self.peer_state(*state),
@@ -171,71 +237,15 @@ impl Owner {
         }
     }
 
-    async fn add(&mut self, spec: ServerSpec, replace: bool) -> Result<()> {
-        if self.locals.contains_key(&spec.id) && !replace {
-            let text = format!("server \"{}\" exists already: remove it first, or replace it", spec.id);
-            return Err(Error::new(ErrorKind::InvalidParams, text));
+    /// Forgets what the store has of a server. What runs is another question: see [`Owner::reconcile`].
+    async fn forget(&mut self, id: &ServerId) -> Result<bool> {
+        let is_stored = self.parts.store.get(&books::server_key(id)).map_err(books::failed)?.is_some();
+        if is_stored {
+            self.parts.store.apply(vec![Write::Delete { key: books::server_key(id) }]).await.map_err(books::failed)?;
         }
-        let resolved = (self.parts.resolve)(&spec)?;
-        self.parts.store.apply(vec![books::put_server(&spec)?]).await.map_err(books::failed)?;
-        self.supervise(resolved);
-        Ok(())
-    }
-
-    async fn remove(&mut self, id: &ServerId) -> Result<bool> {
-        let writes = vec![Write::Delete { key: books::server_key(id) }, Write::Delete { key: books::era_key(id) }];
-        let stored = self.parts.store.get(&books::server_key(id)).map_err(books::failed)?.is_some();
-        self.parts.store.apply(writes).await.map_err(books::failed)?;
-        self.eras.remove(id);
-        // One that could not be started, for want of a variable, is only in the store.
-        let Some(local) = self.locals.remove(id) else { return Ok(stored) };
-        local.cancel.cancel();
-        self.local_changed();
-        Ok(true)
-    }
-
-    /// Starts the supervisor of a server, in place of an earlier one.
-    fn supervise(&mut self, spec: ServerSpec) {
-        self.generation += 1;
-        let cancel = self.handle.stopping().child_token();
-        let target = books::target_digest(&spec);
-        let known_era = self.eras.get(&spec.id).filter(|known| known.target == target).map(|known| known.era());
-        let max_in_flight = spec.max_in_flight.unwrap_or(self.config.max_in_flight);
-        let transport: Arc<str> = match &spec.target {
-            Target::Stdio(_) => "stdio".into(),
-            Target::Http(_) => "http".into(),
-            Target::Builtin(_) => "builtin".into(),
-        };
-        let local = Local {
-            target,
-            transport: transport.clone(),
-            call_timeout_ms: spec.call_timeout_ms,
-            report: Report {
-                generation: self.generation,
-                health: Health { state: ServerState::Starting, detail: None, restarts: 0 },
-                facts: None,
-                listing: None,
-                attached: None,
-            },
-            cancel: cancel.clone(),
-        };
-        if let Some(replaced) = self.locals.insert(spec.id.clone(), local) {
-            replaced.cancel.cancel();
-        }
-        let supervisor = Supervisor {
-            generation: self.generation,
-            connector: self.parts.connector.clone(),
-            config: self.config.clone(),
-            handle: self.handle.clone(),
-            cancel,
-            known_era,
-            gate: Arc::new(Gate::new(max_in_flight, self.config.max_waiting)),
-            transport,
-            lists: Lists::default(),
-            spec,
-        };
-        self.handle.tasks().spawn(supervisor.run());
-        self.local_changed();
+        let was_kept = self.desired.forget_kept(id);
+        self.reconcile().await;
+        Ok(is_stored || was_kept)
     }
 
     /// Takes what a supervisor says. Facts and listing of the last connection stay until there are newer ones.
@@ -293,9 +303,10 @@ impl Owner {
         }
         let mut servers = locals;
         servers.extend(self.peers.values().flatten().map(|entry| self.with_load(entry)));
-        servers.sort_by(|a, b| (&a.id, &a.node).cmp(&(&b.id, &b.node)));
+        let wanted = self.desired.wanted(|id| self.unfit.get(id).cloned());
+        let servers = shown::shown(servers, &wanted, &mut self.last_placed);
         let nodes = self.nodes();
-        self.publisher.send_replace(Arc::new(Inventory { version: self.version, servers, nodes }));
+        self.publisher.send_replace(Arc::new(Inventory { version: self.version, servers, nodes, wanted }));
         // The peers are told after the inventory is out, so that what they ask for is never older than what they were told.
         self.beats.send_if_modified(|beat| {
             let changed = *beat != self.beat;
@@ -334,9 +345,9 @@ impl Owner {
             facts: local.report.facts.clone(),
             listing: local.report.listing.clone().unwrap_or_else(|| Arc::new(Listing::default())),
             health: local.report.health.clone(),
-            call_timeout: local.call_timeout_ms.map(std::time::Duration::from_millis),
-            source: Source::Config,
-            placed: None,
+            call_timeout: local.want.spec.call_timeout_ms.map(Duration::from_millis),
+            source: local.want.source,
+            placed: local.placed,
             load: local.report.attached.as_ref().map_or(0, |attached| attached.load()),
         }
     }

@@ -5,7 +5,9 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use spanwire_mcp::{Json, Revision};
-use spanwire_model::{Health, ListKind, Listing, NodeId, ServerEntry, ServerFacts, ServerId, ServerState, Source};
+use spanwire_model::{
+    Health, ListKind, Listing, NodeId, Placed, ServerEntry, ServerFacts, ServerId, ServerState, Source,
+};
 
 /// Everything a peer needs to know of one node.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -34,6 +36,10 @@ pub(crate) struct WireServer {
     facts: Option<WireFacts>,
     listing: Arc<Listing>,
     call_timeout_ms: Option<u64>,
+    #[serde(default)]
+    source: Source,
+    #[serde(default)]
+    placed: Option<Placed>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -82,6 +88,8 @@ impl From<&ServerEntry> for WireServer {
             }),
             listing: entry.listing.clone(),
             call_timeout_ms: entry.call_timeout.and_then(|timeout| u64::try_from(timeout.as_millis()).ok()),
+            source: entry.source,
+            placed: entry.placed,
         }
     }
 }
@@ -105,8 +113,8 @@ impl WireServer {
             listing: self.listing,
             health: Health { state: self.state, detail: self.detail, restarts: self.restarts },
             call_timeout: self.call_timeout_ms.map(Duration::from_millis),
-            source: Source::Config,
-            placed: None,
+            source: self.source,
+            placed: self.placed,
             load: 0,
         }
     }

@@ -9,8 +9,8 @@ use std::{
 use backon::{BackoffBuilder, ExponentialBuilder};
 use spanwire_mcp::{Era, Json, Method};
 use spanwire_model::{
-    Connected, Connector, Error, ErrorKind, Health, ListKind, Listing, Notice, Principal, Result, ServerFacts,
-    ServerId, ServerSpec, ServerState, Target, Upstream, UpstreamCall,
+    Connected, Connector, Error, ErrorKind, Health, ListKind, Listing, NodeInfo, NodeState, Notice, Principal, Result,
+    ServerFacts, ServerId, ServerSpec, ServerState, Target, Upstream, UpstreamCall,
 };
 use tokio::{
     sync::mpsc,
@@ -23,6 +23,7 @@ use crate::{
     Attached, Config, Handle,
     listing::{self, Complaints, ListLimits, ReadList},
     owner::Command,
+    placement::{Claim, GivenBack},
     queue::Gate,
 };
 
@@ -43,6 +44,12 @@ const DEBOUNCE: Duration = Duration::from_millis(20);
 /// Longest that closing a server may take before its task gives up on it.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Longest that giving a lease back may take. Nothing is lost then but time: it runs out by itself.
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Failures in a row after which a placed server is left to another node, if there is one.
+const UNFIT_AFTER: u32 = 5;
+
 pub(crate) struct Supervisor {
     pub(crate) spec: ServerSpec,
     pub(crate) generation: u64,
@@ -54,6 +61,8 @@ pub(crate) struct Supervisor {
     pub(crate) gate: Arc<Gate>,
     pub(crate) transport: Arc<str>,
     pub(crate) lists: Lists,
+    /// The right to run it here, where it needs one.
+    pub(crate) claim: Option<Claim>,
 }
 
 /// How a connection ended.
@@ -71,7 +80,9 @@ impl Supervisor {
             .with_jitter()
             .without_max_times();
         let mut backoff = schedule.build();
-        let mut restarts = 0;
+        let (mut restarts, mut failures) = (0, 0);
+        let mut why = GivenBack::Ended;
+        self.end_with_the_lease();
         loop {
             self.report(ServerState::Starting, None, restarts, None, None, None).await;
             let detail = match self.connect().await {
@@ -91,12 +102,16 @@ impl Supervisor {
                         // Before the remains are cleared away, which may take long: nothing is sent there any more.
                         self.report(ServerState::Down, Some(why.clone()), restarts, None, None, None).await;
                     }
+                    if matches!(end, End::Cancelled) {
+                        // Before it is closed, which may take long: nothing is sent there any more.
+                        self.ended().await;
+                    }
                     self.close(upstream).await;
                     match end {
                         End::Cancelled => break,
                         End::Lost(why) => {
                             if since.elapsed() >= self.config.stable_after {
-                                backoff = schedule.build();
+                                (backoff, failures) = (schedule.build(), 0);
                             }
                             why
                         }
@@ -105,6 +120,12 @@ impl Supervisor {
             };
             self.report(ServerState::Down, Some(detail), restarts, None, None, None).await;
             restarts += 1;
+            failures += 1;
+            if failures >= UNFIT_AFTER && self.others_may_run_it() {
+                tracing::warn!(server = %self.spec.id, "does not start here: left to another node");
+                why = GivenBack::Unfit;
+                break;
+            }
             // The jitter comes on top of the schedule's own limit.
             let pause = backoff.next().unwrap_or(self.config.backoff_max).min(self.config.backoff_max);
             tokio::select! {
@@ -115,12 +136,58 @@ impl Supervisor {
         // Whoever still waits for a slot waits in vain.
         self.gate.close();
         self.report(ServerState::Stopped, None, restarts, None, None, None).await;
+        self.give_back(why).await;
+    }
+
+    /// Cancels the server when its lease is lost.
+    fn end_with_the_lease(&self) {
+        let Some(claim) = &self.claim else { return };
+        let (fence, cancel, id) = (claim.lease.fence(), self.cancel.clone(), self.spec.id.clone());
+        self.handle.tasks().spawn(async move {
+            tokio::select! {
+                () = cancel.cancelled() => {}
+                () = fence.lost() => {
+                    tracing::warn!(server = %id, "its lease is lost: stopped on this node");
+                    cancel.cancel();
+                }
+            }
+        });
+    }
+
+    fn others_may_run_it(&self) -> bool {
+        let is_other = |node: &NodeInfo| node.id != self.config.node && node.state == NodeState::Alive;
+        self.claim.is_some() && self.handle.inventory().nodes.iter().any(is_other)
+    }
+
+    /// Tells the owner that a placed server is over.
+    async fn ended(&self) {
+        if self.claim.is_some() {
+            self.handle.tell(Command::Ended { id: self.spec.id.clone(), generation: self.generation }).await;
+        }
+    }
+
+    /// Lets others have a placed server, which is closed by now.
+    async fn give_back(mut self, why: GivenBack) {
+        self.ended().await;
+        if let Some(Claim { lease, back, .. }) = self.claim.take() {
+            self.cancel.cancel();
+            lease.release(RELEASE_TIMEOUT).await;
+            let _ = back.send(why);
+        }
     }
 
     /// `None` when cancelled.
     async fn connect(&self) -> Option<Result<Connected>> {
         let limit = self.config.connect_timeout;
-        let connecting = timeout(limit, self.connector.connect(&self.spec, self.known_era));
+        let connecting = timeout(limit, async {
+            match &self.claim {
+                None => self.connector.connect(&self.spec, self.known_era).await,
+                Some(claim) => {
+                    let fence = claim.lease.fence();
+                    self.connector.connect_fenced(&self.spec, self.known_era, &fence).await
+                }
+            }
+        });
         tokio::select! {
             () = self.cancel.cancelled() => None,
             connected = connecting => Some(connected.unwrap_or_else(|_| {
@@ -144,7 +211,7 @@ impl Supervisor {
             facts: facts.clone(),
             transport: self.transport.clone(),
             call_timeout: self.spec.call_timeout_ms.map(Duration::from_millis),
-            fence: None,
+            fence: self.claim.as_ref().map(|claim| claim.lease.fence()),
             gate: self.gate.clone(),
         });
         let mut changed: Vec<ListKind> = ListKind::ALL.to_vec();

@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod cluster;
+pub(crate) mod doubles;
+
 use std::{future::Future, pin::pin, task::Poll};
 
 use futures::poll;
@@ -100,8 +103,8 @@ async fn nothing_is_sent_to_a_server_whose_lease_is_over() {
     let (lease, keeper) = Lease::new("place.fs.0", 7, Instant::now() + Duration::from_secs(3600));
     let server = Attached { fence: Some(lease.fence()), ..attached(&gate) };
     assert!(server.may_run().is_ok());
-    let held = server.slot().await.unwrap();
-    let mut waiting = Box::pin(server.slot());
+    let held = server.slot(anyone()).await.unwrap();
+    let mut waiting = Box::pin(server.slot(anyone()));
     assert!(poll!(&mut waiting).is_pending());
     // Whoever waited while the lease ran out is refused like the others: nothing was executed.
     keeper.valid_until.send_replace(Instant::now());

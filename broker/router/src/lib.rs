@@ -1,18 +1,23 @@
 //! Decides where a call goes, and forwards it.
 //!
 //! The way of one call: [`plan`] looks at the method and an immutable snapshot of the catalog and decides; [`forward`] takes the proof of
-//! permission and sends the call to a server of this node directly, or over the backbone; [`observe`] is the span and the metrics around
-//! both; [`serve`] answers what other nodes forward here, with the same policy check, because the bus is not trusted.
+//! permission and sends the call to a server of this node directly ([`execute`]), or over the backbone ([`remote`]), to the replica that
+//! [`search`] finds; [`observe`] is the span and the metrics around all of it; [`serve`] answers what other nodes forward here, with the
+//! same policy check, because the bus is not trusted.
 
+mod execute;
 mod forward;
 mod listen;
 mod local;
 mod observe;
 mod plan;
 mod relay;
+mod remote;
+mod replica;
 mod rewrite;
 mod seal;
 mod sealed;
+mod search;
 mod serve;
 mod trace;
 
@@ -84,6 +89,10 @@ pub(crate) struct Inner {
     pub(crate) snapshots: watch::Sender<u64>,
     pub(crate) relaying: relay::Relaying,
     pub(crate) seal: seal::Seal,
+    /// What is known of the replicas of other nodes by this node's own calls.
+    pub(crate) replicas: replica::Replicas,
+    /// Places for calls whose server is on no node at the moment.
+    pub(crate) held: Semaphore,
     in_flight: Arc<Semaphore>,
     /// Calls that a shutdown waits for.
     running: TaskTracker,
@@ -123,6 +132,8 @@ impl Router {
             running: TaskTracker::new(),
             messaging_system,
             seal,
+            replicas: replica::Replicas::new(),
+            held: Semaphore::new(search::MAX_HELD),
             shutdown: CancellationToken::new(),
             tasks: TaskTracker::new(),
         });
@@ -202,6 +213,7 @@ impl Inner {
             metrics.set_nodes(current.nodes.len());
             metrics.set_servers(current.servers.iter().filter(|entry| entry.local).map(|entry| entry.health.state));
             self.count_restarts(&current, &mut restarts);
+            self.replicas.keep_only(&current);
             self.serve_callable(&current, &mut serving).await;
             tokio::select! {
                 changed = inventory.changed() => if changed.is_err() { break },

@@ -8,14 +8,13 @@ use std::sync::Arc;
 use futures::StreamExt;
 use spanwire_catalog::{View, canonical};
 use spanwire_mcp::{Era, Json, Method, Notification, Params, input, string_literal};
-use spanwire_model::{
-    Error, ErrorKind, Event, ListKind, NodeId, Object, Place, Reply, Result, Route, ServerId, TraceContext,
-};
+use spanwire_model::{Error, ErrorKind, Event, ListKind, NodeId, Object, Reply, Result, Route, ServerId, TraceContext};
 use spanwire_policy::Permitted;
 
 use crate::{
-    Inner,
-    forward::{self, Back, Elsewhere},
+    Inner, execute,
+    forward::{Back, Elsewhere},
+    replica,
     seal::{Front, Kind, Payload, expires_in},
 };
 
@@ -62,20 +61,28 @@ fn tool(server: &ServerId, own_name: &str) -> Object {
     }
 }
 
-/// Where a call goes that brings a sealed text: to the node that sealed it, unless any other one can open it as well and has the
-/// server. A node that is not there any more is asked all the same when nobody else can help: its silence is the answer.
+/// Where a call goes that brings a sealed text: to the node that sealed it, since of several replicas only that one's server may know
+/// what it is about. When that node has the server no more, any other one may try that can open the text. A node that is not there any
+/// more is asked all the same when nobody else can help: its silence is the answer.
 fn toward(inner: &Inner, text: &str, front: &Front, route: &Route) -> Back {
-    let back = |place: Place, node: Option<NodeId>| Back { text: text.into(), place, node };
-    let here = front.node == inner.config.node;
-    let replaceable = front.kind != Kind::Parked;
-    if here && (!replaceable || route.place == Place::Local) {
-        return back(Place::Local, None);
+    let back = |node: Option<NodeId>, is_bound| Back { text: text.into(), node, is_bound };
+    let there = || Some(front.node.clone());
+    if front.kind == Kind::Parked {
+        return back(there(), true);
     }
-    let gone = || !inner.registry.watch().borrow().nodes.iter().any(|node| node.id == front.node);
-    if replaceable && (here || inner.seal.open(text).is_ok() || gone()) {
-        return back(route.place.clone(), None);
+    let is_here = front.node == inner.config.node;
+    let inventory = inner.registry.inventory();
+    let has_server = match is_here {
+        true => inner.registry.attached(&route.server).is_some(),
+        false => replica::callable(&inventory, &route.server).any(|node| *node == front.node),
+    };
+    let opens = || inner.seal.open(text).is_ok();
+    if has_server {
+        // What a task is, only its own server knows. A state is complete, for whoever can open it.
+        return back(there(), front.kind == Kind::Task || is_here || !opens());
     }
-    back(Place::Remote(Arc::new([front.node.clone()])), Some(front.node.clone()))
+    let is_gone = || !inventory.nodes.iter().any(|node| node.id == front.node);
+    if is_here || opens() || is_gone() { back(None, false) } else { back(there(), true) }
 }
 
 /// Calls a server of this node; whatever is sealed is opened before and sealed after.
@@ -92,7 +99,7 @@ pub(crate) fn local(
         Err(error) => return Reply::ready(Err(error)),
     };
     let own = opened.as_ref().map(|opened| opened.own.clone());
-    let reply = forward::execute(inner, permitted, opened, parent.clone(), elsewhere);
+    let reply = execute::execute(inner, permitted, opened, parent.clone(), elsewhere);
     let gives_out = match &call.method {
         Method::ToolsCall
         | Method::PromptsGet

@@ -17,10 +17,12 @@ use tokio::time::Instant;
 
 use crate::{
     Inner,
-    forward::{CALL_TEMPLATE, Elsewhere, GRACE, describe_bus},
+    forward::Elsewhere,
     listen,
     plan::method_not_found,
-    relay, sealed,
+    relay,
+    remote::{CALL_TEMPLATE, GRACE, describe_bus},
+    sealed,
 };
 
 /// The method with which a node asks another one for the spans of a trace. It never leaves the backbone.

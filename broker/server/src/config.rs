@@ -38,7 +38,7 @@ pub(crate) use secret::Secret;
 pub(crate) use sections::{Catalog, Limits, Listen, Telemetry};
 #[allow(unused_imports, reason = "read by the composition root")]
 pub(crate) use sections::{LogFormat, OtlpProtocol, StaleEntries};
-pub(crate) use server::{Era, ServerTable};
+pub(crate) use server::{Era, Place, ServerTable};
 
 /// The configuration of one Spanwire node.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]

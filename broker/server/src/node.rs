@@ -42,6 +42,7 @@ pub(crate) struct RunningNode {
     telemetry: Telemetry,
     edges: CancellationToken,
     tasks: TaskTracker,
+    grace: Duration,
     drain: Duration,
 }
 
@@ -59,7 +60,7 @@ pub(crate) async fn start(config: Config) -> anyhow::Result<RunningNode> {
     let token = files::operator_token(&data)?;
     let store = files::store(&config, &data)?;
     let backbone = build::backbone(&config, &node).await?;
-    let durable = Arc::new(Durable::open(&node, store.clone(), &telemetry).await?);
+    let durable = Arc::new(Durable::open(&config, &node, &data, store.clone(), &telemetry).await?);
     let contexts = durable.contexts(&config, &node, &telemetry);
     let parts = spanwire_registry::Parts {
         connector: Arc::new(connectors::Connectors::new(
@@ -70,6 +71,8 @@ pub(crate) async fn start(config: Config) -> anyhow::Result<RunningNode> {
         store: Arc::new(store),
         backbone: backbone.clone(),
         resolve: Arc::new(build::resolve),
+        ledger: durable.ledger.clone(),
+        leases: durable.leases.clone(),
     };
     let registry = spanwire_registry::start(build::registry(&config, &node), parts, build::specs(&config)?).await?;
     let router = Router::start(
@@ -87,7 +90,7 @@ pub(crate) async fn start(config: Config) -> anyhow::Result<RunningNode> {
     let tasks = TaskTracker::new();
     let dispatch: Arc<dyn Dispatch> = Arc::new(router.clone());
     let edge = build::edge(&config, http_addr, &edges);
-    let drain = Duration::from_millis(config.limits.shutdown_timeout_ms);
+    let (grace, drain) = (config.limits.drain_grace_ms, config.limits.shutdown_timeout_ms);
     let control = Arc::new(control::NodeControl {
         node: node.clone(),
         started: std::time::Instant::now(),
@@ -127,7 +130,8 @@ pub(crate) async fn start(config: Config) -> anyhow::Result<RunningNode> {
         telemetry,
         edges,
         tasks,
-        drain,
+        grace: Duration::from_millis(grace),
+        drain: Duration::from_millis(drain),
     })
 }
 
@@ -138,15 +142,22 @@ async fn bind(address: SocketAddr, what: &str) -> anyhow::Result<TcpListener> {
 }
 
 impl RunningNode {
-    /// Lets running calls finish within `limits.shutdown_timeout_ms`, and stops: edges first, then the router, then the servers, the
-    /// ledger, the backbone, and telemetry last, so that every span of the way down is still delivered.
+    /// Leaves without a failed call. First it is only said: `/readyz` fails and the other nodes send nothing new, while everything is
+    /// still answered for `limits.drain_grace_ms`, and placed servers go to other nodes. Then running calls may finish within
+    /// `limits.shutdown_timeout_ms`, and all stops: edges first, then the router, then the servers, the ledger, the backbone, and telemetry
+    /// last, so that every span of the way down is still delivered.
     pub(crate) async fn shutdown(self) {
-        self.edges.cancel();
-        self.tasks.close();
-        self.router.shutdown(self.drain).await;
-        if tokio::time::timeout(self.drain, self.tasks.wait()).await.is_err() {
-            tracing::warn!("connections were still open at the end of the time to drain");
-        }
+        self.registry.drain().await;
+        let leave = async {
+            tokio::time::sleep(self.grace).await;
+            self.edges.cancel();
+            self.tasks.close();
+            self.router.shutdown(self.drain).await;
+            if tokio::time::timeout(self.drain, self.tasks.wait()).await.is_err() {
+                tracing::warn!("connections were still open at the end of the time to drain");
+            }
+        };
+        tokio::join!(self.registry.hand_over(self.drain), leave);
         self.registry.shutdown(self.drain).await;
         self.durable.close(self.drain).await;
         self.backbone.close().await;

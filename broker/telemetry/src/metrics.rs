@@ -34,8 +34,12 @@ pub struct Metrics {
     nodes: Gauge,
     restarts: Series<Counter, 1>,
     rejected: Series<Counter, 1>,
+    retried: Series<Counter, 1>,
+    held: Gauge,
+    sick: Series<Counter, 1>,
     cancelled: Counter,
     ledger_rebuilds: Counter,
+    context_operations: Series<Counter, 2>,
     shards: Shards,
     spans: [Counter; SpanResult::ALL.len()],
     queue: Gauge,
@@ -120,8 +124,16 @@ impl Metrics {
             nodes: Gauge::default(),
             restarts: Series::new([names::LABEL_SERVER], max_series, Counter::default),
             rejected: Series::new([names::LABEL_REASON], max_series, Counter::default),
+            retried: Series::new([names::LABEL_REASON], max_series, Counter::default),
+            held: Gauge::default(),
+            sick: Series::new([names::LABEL_SERVER], max_series, Counter::default),
             cancelled: Counter::default(),
             ledger_rebuilds: Counter::default(),
+            context_operations: Series::new(
+                [names::LABEL_OPERATION, names::LABEL_OUTCOME],
+                max_series,
+                Counter::default,
+            ),
             shards: Shards::new(max_series),
             spans,
             queue: Gauge::default(),
@@ -209,6 +221,21 @@ impl Metrics {
         self.rejected.with([reason], |counter| counter.inc());
     }
 
+    /// A call is tried on another replica; the reason is the kind of the error before.
+    pub fn call_retried(&self, reason: &'static str) {
+        self.retried.with([reason], |counter| counter.inc());
+    }
+
+    /// A call waits for its server to be on some node again, until the guard is dropped.
+    pub fn held(&self) -> InFlight {
+        InFlight::new(&self.held)
+    }
+
+    /// A replica of a server was found sick.
+    pub fn replica_sick(&self, server: &str) {
+        self.sick.with([server], |counter| counter.inc());
+    }
+
     /// The caller went away.
     pub fn call_cancelled(&self) {
         self.cancelled.inc();
@@ -217,6 +244,11 @@ impl Metrics {
     /// The view of a shard did not agree with its log, and is made anew.
     pub fn ledger_rebuilt(&self) {
         self.ledger_rebuilds.inc();
+    }
+
+    /// A change of the shared context was wanted; `outcome` is `done` or an error kind's name.
+    pub fn context_operation(&self, operation: &'static str, outcome: &str) {
+        self.context_operations.with([operation, outcome], |counter| counter.inc());
     }
 
     /// How many spans ended like this so far.

@@ -94,6 +94,14 @@ names! {
     SPANWIRE_CALL_ID = "spanwire.call_id";
     /// How the call was carried: `local`, `backbone`, or `nowhere` when no node has the server.
     SPANWIRE_ROUTE = "spanwire.route";
+    /// The node whose replica of the server has the call. On the span of the decision: the last one that was tried.
+    SPANWIRE_REPLICA = "spanwire.replica";
+    /// Which attempt this is, from 1; on the span of the decision how many there were.
+    SPANWIRE_ATTEMPT = "spanwire.attempt";
+    /// How far the replica is trusted when it was not found well: `trial`, `open`, `draining`, `suspect`.
+    SPANWIRE_STANDING = "spanwire.standing";
+    /// Milliseconds that the call waited for its server to be on some node again.
+    SPANWIRE_HELD_MS = "spanwire.held_ms";
     /// How the client is connected: `http`, `stdio`, `grpc`.
     SPANWIRE_EDGE = "spanwire.edge";
     /// The era of the peer: `modern`, `legacy`.
@@ -112,21 +120,20 @@ names! {
     SPANWIRE_LEDGER_SHARD = "spanwire.ledger.shard";
     /// The number of an entry in its log.
     SPANWIRE_LEDGER_SEQUENCE = "spanwire.ledger.sequence";
+    /// What became of a command: `applied`, the reason of a refusal, or the name of the broker's error kind.
+    SPANWIRE_LEDGER_OUTCOME = "spanwire.ledger.outcome";
     /// How often a command was given to the log.
     SPANWIRE_LEDGER_ATTEMPTS = "spanwire.ledger.attempts";
     /// True when the command had been in the log before it was appended.
     SPANWIRE_LEDGER_REDELIVERY = "spanwire.ledger.redelivery";
+    /// The space of the shared context.
+    SPANWIRE_CONTEXT_SPACE = "spanwire.context.space";
+    /// How many keys a write is about.
+    SPANWIRE_CONTEXT_KEYS = "spanwire.context.keys";
     /// Bytes of the params.
     SPANWIRE_PARAMS_BYTES = "spanwire.params_bytes";
     /// Bytes of the result.
     SPANWIRE_RESULT_BYTES = "spanwire.result_bytes";
-
-    /// The shard of the ledger, such as `context.2`.
-    SPANWIRE_SHARD = "spanwire.shard";
-    /// The entry's number in its shard.
-    SPANWIRE_SEQUENCE = "spanwire.sequence";
-    /// What became of a command: `applied`, the reason of a refusal, or the name of the broker's error kind.
-    SPANWIRE_OUTCOME = "spanwire.outcome";
 
     // --- Metrics, as they are scraped. Semantic-convention names in Prometheus form first (MCP, "Metrics").
     /// How long calls took, as their callers saw it. Histogram.
@@ -153,10 +160,18 @@ names! {
     METRIC_SERVER_RESTARTS = "spanwire_server_restarts_total";
     /// Calls refused before they were forwarded. Counter.
     METRIC_CALLS_REJECTED = "spanwire_calls_rejected_total";
+    /// Calls that were tried on another replica, by the error of the one before. Counter.
+    METRIC_CALLS_RETRIED = "spanwire_calls_retried_total";
+    /// Calls that wait for their server to be on some node again. Gauge.
+    METRIC_CALLS_HELD = "spanwire_calls_held";
+    /// Times that replicas of a server were found sick: they are asked last for a while. Counter.
+    METRIC_REPLICAS_SICK = "spanwire_replicas_sick_total";
     /// Calls whose caller went away. Counter.
     METRIC_CALLS_CANCELLED = "spanwire_calls_cancelled_total";
     /// Views of a shard that did not agree with their log and were made anew. Counter.
     METRIC_LEDGER_REBUILDS = "spanwire_ledger_rebuilds_total";
+    /// Changes of the shared context that writers of this node wanted. Counter.
+    METRIC_CONTEXT_OPERATIONS = "spanwire_context_operations_total";
     /// Commands that were appended here, by what became of them. Counter.
     METRIC_LEDGER_APPENDS = "spanwire_ledger_appends_total";
     /// From the append of a command to its outcome. Histogram.
@@ -193,12 +208,14 @@ names! {
     LABEL_STATE = "state";
     /// A shard of the ledger, such as `context.0`.
     LABEL_SHARD = "shard";
-    /// Of [`SPANWIRE_OUTCOME`].
+    /// Of [`SPANWIRE_LEDGER_OUTCOME`].
     LABEL_OUTCOME = "outcome";
     /// Why a call was refused.
     LABEL_REASON = "reason";
     /// What became of a span.
     LABEL_RESULT = "result";
+    /// What is done to a key of the shared context.
+    LABEL_OPERATION = "operation";
 }
 
 /// `error.type` of a tool that answered with `isError` (MCP).
@@ -212,6 +229,8 @@ pub const OTHER: &str = "_other";
 
 /// Span name of an append to the ledger, whichever ledger it is.
 pub const SPAN_LEDGER_APPEND: &str = "ledger append";
+/// Span name of a write to the shared context.
+pub const SPAN_CONTEXT_WRITE: &str = "context write";
 
 /// Span name of a CLIENT or SERVER span: `{mcp.method.name} {target}`, where the target is the tool or the prompt and
 /// never a resource's URI (MCP).

@@ -91,6 +91,7 @@ fn debug_text_holds_no_secret() {
         let request = v1::AddServerRequest {
             spec: Some(v1::ServerSpec { target: Some(target), ..Default::default() }),
             replace: false,
+            ..Default::default()
         };
         assert!(!format!("{request:?}").contains("hunter2"));
     }

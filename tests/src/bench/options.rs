@@ -25,8 +25,6 @@ impl Options {
         while let Some(arg) = args.next() {
             let mut value = || args.next().with_context(|| format!("{arg} needs a value\n{USAGE}"));
             match arg.as_str() {
-                // cargo adds this one.
-                "--bench" => {}
                 "--quick" => options.profile = Profile::QUICK,
                 "--full" => options.profile = Profile::FULL,
                 "--json" => options.json = Some(value()?.into()),

@@ -1,8 +1,12 @@
 //! Holds what happened against what was promised. Pure: records go in, findings come out.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
+use super::journal::{Event, Operation, Versioned};
+
+pub mod agreed;
 pub mod counted;
+pub mod ends;
 pub mod linear;
 pub mod reads;
 pub mod watched;
@@ -10,6 +14,35 @@ pub mod written;
 
 #[cfg(test)]
 mod samples;
+
+/// What a node has of all keys in the end.
+pub type Snapshot = BTreeMap<String, Versioned>;
+
+/// Everything: what clients did, what watchers saw by name (`SPACE at NODE`), what the server counted, and what each node has in the end.
+pub fn all(
+    operations: &[Operation],
+    watchers: &BTreeMap<String, Vec<Event>>,
+    counted: &str,
+    snapshots: &[Snapshot],
+) -> Findings {
+    let mut spaces: BTreeMap<&str, BTreeMap<String, Vec<Event>>> = BTreeMap::new();
+    for (name, events) in watchers {
+        let space = name.split_once(' ').map_or(name.as_str(), |(space, _)| space);
+        spaces.entry(space).or_default().insert(name.clone(), events.clone());
+    }
+    let mut findings = Findings::default();
+    let mut log = Vec::new();
+    for watchers in spaces.values() {
+        findings = findings.and(watched::check(watchers));
+        log.extend(watched::log(watchers));
+    }
+    findings
+        .and(counted::check(operations, counted))
+        .and(written::check(operations, &log))
+        .and(reads::check(operations, &log))
+        .and(linear::check(operations, &log))
+        .and(ends::check(&log, snapshots))
+}
 
 /// Most wrongs that are told of one kind.
 const MAX_TOLD: usize = 20;

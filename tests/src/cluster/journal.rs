@@ -155,9 +155,9 @@ impl Journal {
         lock(&self.events).entry(watcher.to_owned()).or_default().push(event);
     }
 
-    /// How many events a watcher has seen.
-    pub fn events_of(&self, watcher: &str) -> usize {
-        lock(&self.events).get(watcher).map_or(0, Vec::len)
+    /// The version of the last change that a watcher saw.
+    pub fn last_of(&self, watcher: &str) -> u64 {
+        lock(&self.events).get(watcher).and_then(|events| events.last()).map_or(0, |event| event.state.version)
     }
 
     /// All operations until now, in the order in which they ended.

@@ -171,4 +171,5 @@ async fn pass(
 }
 
 #[cfg(test)]
+#[path = "proxy/tests.rs"]
 mod tests;

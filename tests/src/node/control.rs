@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use spanwire_rpc::v1::{
     CallEvent, CallRequest, CatalogChange, ServerInfo, ServerState, WatchCatalogRequest, broker_client::BrokerClient,
-    call_event::Event,
+    call_event::Event, contexts_client::ContextsClient,
 };
 use tonic::{
     Request, Status,
@@ -18,6 +18,9 @@ use super::{Node, START_TIMEOUT};
 
 /// A client of the control API.
 pub type Broker = BrokerClient<InterceptedService<Channel, Bearer>>;
+
+/// A client of the shared context.
+pub type Contexts = ContextsClient<InterceptedService<Channel, Bearer>>;
 
 /// Adds the operator's token to each request.
 #[derive(Clone)]
@@ -36,6 +39,15 @@ impl Node {
         let channel = Endpoint::from_shared(format!("http://{}", self.grpc()))?.connect().await?;
         let bearer = Bearer(format!("Bearer {}", self.token()?).parse()?);
         Ok(BrokerClient::with_interceptor(channel, bearer)
+            .max_decoding_message_size(spanwire_rpc::MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(spanwire_rpc::MAX_MESSAGE_BYTES))
+    }
+
+    /// Connects to the shared context.
+    pub async fn contexts(&self) -> Result<Contexts> {
+        let channel = Endpoint::from_shared(format!("http://{}", self.grpc()))?.connect().await?;
+        let bearer = Bearer(format!("Bearer {}", self.token()?).parse()?);
+        Ok(ContextsClient::with_interceptor(channel, bearer)
             .max_decoding_message_size(spanwire_rpc::MAX_MESSAGE_BYTES)
             .max_encoding_message_size(spanwire_rpc::MAX_MESSAGE_BYTES))
     }

@@ -102,6 +102,9 @@ fn a_wrong_command_line_is_exit_code_2() {
     place.run(&[]).expect(2, "Usage");
     place.run(&["add", "a"]).expect(2, "needs \"command\" or \"url\"");
     place.run(&["add", "A", "--", "x"]).expect(2, "invalid server id");
+    place.run(&["add", "a", "--replicas", "2", "--", "x"]).expect(2, "need the placement \"any\"");
+    place.run(&["add", "a", "--placement", "any", "--replicas", "65", "--", "x"]).expect(2, "1 to 64");
+    place.run(&["add", "a", "--placement", "any", "--on", "b", "--", "x"]).expect(2, "keep one");
     place.run(&["call", "a__b", "--json", "[]"]).expect(2, "takes a JSON object");
     place.run(&["servers", "--node", "https://h"]).expect(2, "must begin with http://");
     place.run(&["validate"]).expect(2, "no configuration file");
@@ -200,7 +203,17 @@ async fn a_call_types_its_arguments_and_prints_the_text() {
 #[tokio::test(flavor = "multi_thread")]
 async fn lists_are_tables_for_people_and_json_for_programs() {
     let node = broker::start().await;
-    node.run(&["servers"]).await.expect(0, "git\tready\tnode-a\tstdio\tlegacy 2025-11-25\t4\t");
+    let servers = node.run(&["servers"]).await;
+    for part in [
+        "git\tready\tnode-a\tconfig\there\tstdio\tlegacy 2025-11-25\t4\t",
+        "docs\tdown\tnode-c\tregistry\there\t-\t",
+        "fs\tdown\t-\tregistry\tany 0/2\t",
+        "\nfs: 0 of 2 replicas\n",
+        "\ngit: the configuration of node-a goes before the registry there\n",
+    ] {
+        servers.expect_part(part);
+    }
+    assert_eq!(node.run(&["servers", "--json"]).await.json()["wanted"][2]["shadowed_on"][0], "node-a");
     assert_eq!(node.run(&["servers", "--json"]).await.json()["servers"][0]["state"], "ready");
     node.run(&["tools"]).await.expect(0, "git__log\tnode-a\tShows the log");
     assert_eq!(node.run(&["tools", "--json"]).await.json()["tools"][0]["inputSchema"]["type"], "object");
@@ -229,6 +242,9 @@ async fn servers_are_added_and_removed() {
         node.added(),
         ["fs npx [\"-y\", \"fs\"] {\"K\": \"${V}\"} era 2", "api http://h/mcp {\"Authorization\": \"Bearer x\"}"]
     );
+    let any = ["add", "any", "--placement", "any", "--replicas", "3", "--", "x"];
+    node.run(&any).await.expect(0, "added any");
+    assert_eq!(node.added().last().unwrap(), "any x [] {} era 0 any 3");
     node.run(&["remove", "fs"]).await.expect(0, "removed fs");
     node.run(&["remove", "gti"]).await.expect(4, "did you mean \"git\"?");
     node.place.file("m.json", r#"{"mcpServers": {"fs": {"command": "x"}, "api": {"url": "http://h"}}}"#);

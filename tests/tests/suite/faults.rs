@@ -5,9 +5,11 @@
 
 mod client;
 mod client_gone;
+mod cluster;
 mod crowd;
 mod large;
 mod leaks;
+mod ledger_killed;
 mod nats_restarted;
 mod node_killed;
 mod node_stopped;

@@ -3,6 +3,7 @@
 mod backbone;
 mod cli;
 mod conformance;
+mod context;
 mod edge;
 mod faults;
 mod federation;

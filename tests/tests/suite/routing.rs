@@ -9,6 +9,7 @@ mod comes_back;
 mod listen;
 mod peers;
 mod relay;
+mod replicas;
 mod script;
 mod servers;
 mod spans;

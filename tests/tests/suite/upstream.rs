@@ -93,6 +93,10 @@ async fn connect(spec: &ServerSpec) -> Result<Connected> {
     within(StdioConnector::new(config()).connect(spec, None)).await
 }
 
+async fn connect_fenced(spec: &ServerSpec, fence: &spanwire_model::Fence) -> Result<Connected> {
+    within(StdioConnector::new(config()).connect_fenced(spec, None, fence)).await
+}
+
 async fn within<F: Future>(what: F) -> F::Output {
     tokio::time::timeout(LONG, what).await.expect("took too long")
 }

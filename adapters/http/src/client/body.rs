@@ -13,7 +13,7 @@ use bytes::{Bytes, BytesMut};
 use futures::{Stream, StreamExt};
 use http::{StatusCode, header};
 use reqwest::Response;
-use spanwire_mcp::{ErrorObject, Limits, Message, Method, Parsed};
+use spanwire_mcp::{ErrorObject, Json, Limits, Message, Method, Parsed};
 use spanwire_model::{Error, ErrorKind, Result};
 use sse_stream::{Sse, SseStream};
 
@@ -240,6 +240,9 @@ pub(super) async fn skip(response: Response) {
     let _ = read(response, MAX_REFUSAL_BYTES).await;
 }
 
+/// What a client is told of an HTTP status 503.
+const UNSURE: &[u8] = br#"{"kind":"unavailable","retry":"if_idempotent"}"#;
+
 /// What a response that is no result says: as an error of ours, and the JSON-RPC error in its body, if there is one.
 pub(super) async fn refusal(response: Response, about: &About) -> (Error, Option<ErrorObject>) {
     let status = response.status();
@@ -256,7 +259,10 @@ pub(super) async fn refusal(response: Response, about: &About) -> (Error, Option
     };
     let text = told(&body);
     let said = if text.is_empty() { String::new() } else { format!(" and \"{text}\"") };
-    (about.error(kind, &format!("answered with HTTP status {}{said}", status.as_u16())), None)
+    let error = about.error(kind, &format!("answered with HTTP status {}{said}", status.as_u16()));
+    // A proxy says 503 also when it lost a server that was at work: nobody may take it for a promise that nothing was executed.
+    let error = if kind == ErrorKind::Unavailable { error.with_data(Json::from_trusted(UNSURE)) } else { error };
+    (error, None)
 }
 
 /// The first characters of a body, fit for an error text.

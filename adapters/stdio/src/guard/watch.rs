@@ -1,6 +1,6 @@
 //! Waits for the server, the broker or a signal, and then ends everything that is left.
 
-use std::{io, time::Duration};
+use std::{io, path::Path, time::Duration};
 
 use rustix::process::{Signal, WaitOptions};
 use tokio::{
@@ -8,7 +8,7 @@ use tokio::{
     time::{Instant, sleep_until, timeout_at},
 };
 
-use super::{descendants::signal_all, parent::Parent};
+use super::{descendants::signal_all, leash::over, parent::Parent};
 
 /// How often SIGKILL is repeated: a process may have forked just before it was found.
 const KILL_AGAIN_EVERY: Duration = Duration::from_millis(50);
@@ -51,8 +51,10 @@ impl Watch {
     }
 
     /// Returns the exit code once the server and everything it started is gone.
-    pub(super) async fn until_the_end(&mut self, child: u32, grace: Duration) -> i32 {
+    pub(super) async fn until_the_end(&mut self, child: u32, mut grace: Duration, leash: Option<&Path>) -> i32 {
         let mut code = None;
+        let over = over(leash);
+        tokio::pin!(over);
         loop {
             if matches!(reap(child, &mut code), Left::Nothing) || code.is_some() {
                 break;
@@ -61,6 +63,11 @@ impl Watch {
                 _ = self.children.recv() => {}
                 _ = self.terminate.recv() => break,
                 () = self.parent.gone() => break,
+                () = &mut over => {
+                    // Somebody else may start it in this moment.
+                    grace = Duration::ZERO;
+                    break;
+                }
             }
         }
         self.end_all(child, &mut code, grace).await;

@@ -7,8 +7,8 @@ use std::{
 
 use spanwire_mcp::Era;
 use spanwire_model::{
-    EraChoice, Error, ErrorKind, HttpTarget, Inventory, ListKind, Placement, Result, ServerEntry, ServerId, ServerSpec,
-    ServerState, StdioTarget, Target,
+    EraChoice, Error, ErrorKind, HttpTarget, Inventory, ListKind, NodeId, Placement, Result, ServerEntry, ServerId,
+    ServerSpec, ServerState, Source, StdioTarget, Target, Wanted,
 };
 use spanwire_rpc::v1;
 
@@ -33,6 +33,7 @@ pub(super) fn spec(spec: Option<v1::ServerSpec>) -> Result<ServerSpec> {
         v1::Era::Legacy => EraChoice::Legacy,
     };
     let id = id(&spec.id)?;
+    let (placement, replicas) = placement(&spec)?;
     let target = match spec.target {
         Some(v1::server_spec::Target::Stdio(stdio)) if stdio.command.trim().is_empty() => {
             return Err(invalid(format!("server \"{id}\" has no command")));
@@ -56,9 +57,45 @@ pub(super) fn spec(spec: Option<v1::ServerSpec>) -> Result<ServerSpec> {
         era,
         max_in_flight: Some(spec.max_in_flight as usize).filter(|max| *max > 0),
         call_timeout_ms: Some(spec.call_timeout_ms).filter(|timeout| *timeout > 0),
-        placement: Placement::Here,
-        replicas: 1,
+        placement,
+        replicas,
     })
+}
+
+/// Reads where a server is to be placed; empty is the node that is asked.
+pub(super) fn home(node: &str) -> Result<Option<NodeId>> {
+    if node.is_empty() {
+        return Ok(None);
+    }
+    node.parse().map(Some).map_err(|error: spanwire_model::InvalidId| invalid(error.to_string()))
+}
+
+fn placement(spec: &v1::ServerSpec) -> Result<(Placement, u16)> {
+    let placement = match spec.placement() {
+        v1::Placement::Unspecified | v1::Placement::Here => Placement::Here,
+        v1::Placement::Any => Placement::Any,
+    };
+    let replicas = spec.replicas.max(1);
+    let replicas = u16::try_from(replicas).map_err(|_| invalid(format!("{replicas} replicas are too many")))?;
+    if placement == Placement::Here && replicas > 1 {
+        return Err(invalid("a server has replicas only with the placement \"any\""));
+    }
+    Ok((placement, replicas))
+}
+
+fn shown_placement(placement: Placement) -> v1::Placement {
+    match placement {
+        Placement::Here => v1::Placement::Here,
+        Placement::Any => v1::Placement::Any,
+    }
+}
+
+fn source(source: Source) -> v1::Source {
+    match source {
+        Source::Config => v1::Source::Config,
+        Source::Registry => v1::Source::Registry,
+        Source::Builtin => v1::Source::Builtin,
+    }
 }
 
 fn state(state: ServerState) -> v1::ServerState {
@@ -102,6 +139,42 @@ pub(super) fn info(server: &ServerEntry) -> v1::ServerInfo {
         prompts: count(server, ListKind::Prompts),
         resources: count(server, ListKind::Resources),
         templates: count(server, ListKind::Templates),
+        source: source(server.source).into(),
+        placement: shown_placement(if server.placed.is_some() { Placement::Any } else { Placement::Here }).into(),
+        replica: server.placed.map_or(0, |placed| placed.replica.into()),
+        token: server.placed.map_or(0, |placed| placed.token),
+        load: server.load,
+    }
+}
+
+/// What is to run somewhere, with what the inventory knows of it.
+pub(super) fn wanted(inventory: &Inventory) -> Vec<v1::WantedServer> {
+    inventory.wanted.iter().map(|wanted| wanted_server(wanted, inventory)).collect()
+}
+
+fn wanted_server(wanted: &Wanted, inventory: &Inventory) -> v1::WantedServer {
+    let is_for = |server: &ServerEntry| match &wanted.home {
+        Some(home) => server.node == *home && server.placed.is_none(),
+        None => server.placed.is_some(),
+    };
+    // Beside a record that may run there, the node's own configuration has the id.
+    let is_shadow = |server: &ServerEntry| {
+        let is_there = wanted.home.as_ref().is_none_or(|home| server.node == *home);
+        wanted.source == Source::Registry && server.source != Source::Registry && server.placed.is_none() && is_there
+    };
+    let servers = || inventory.servers.iter().filter(|server| server.id == wanted.id);
+    let runs = |server: &&Arc<ServerEntry>| server.health.state.is_callable() && is_for(server) && !is_shadow(server);
+    v1::WantedServer {
+        id: wanted.id.to_string(),
+        source: source(wanted.source).into(),
+        placement: shown_placement(wanted.placement).into(),
+        replicas: wanted.replicas.into(),
+        running: u32::try_from(servers().filter(runs).count()).unwrap_or(u32::MAX),
+        home: wanted.home.as_ref().map(|home| home.to_string()).unwrap_or_default(),
+        by: wanted.by.to_string(),
+        version: wanted.version,
+        shadowed_on: servers().filter(|server| is_shadow(server)).map(|server| server.node.to_string()).collect(),
+        problem: wanted.problem.as_deref().unwrap_or_default().to_owned(),
     }
 }
 

@@ -42,7 +42,8 @@ impl v1::broker_server::Broker for BrokerService {
         let request = request.into_inner();
         let spec = servers::spec(request.spec).map_err(|error| failure::status(&error))?;
         let id = spec.id.clone();
-        self.control.add(spec, request.replace).await.map_err(|error| failure::status(&error))?;
+        let home = servers::home(&request.node).map_err(|error| failure::status(&error))?;
+        self.control.add(spec, home, request.replace).await.map_err(|error| failure::status(&error))?;
         let inventory = self.control.inventory();
         let added = inventory.servers.iter().find(|server| server.local && server.id == id);
         Ok(Response::new(v1::AddServerResponse { server: added.map(|server| servers::info(server)) }))
@@ -62,7 +63,11 @@ impl v1::broker_server::Broker for BrokerService {
         _request: Request<v1::ListServersRequest>,
     ) -> Result<Response<v1::ListServersResponse>, Status> {
         let inventory = self.control.inventory();
-        Ok(Response::new(v1::ListServersResponse { version: inventory.version, servers: servers::infos(&inventory) }))
+        Ok(Response::new(v1::ListServersResponse {
+            version: inventory.version,
+            servers: servers::infos(&inventory),
+            wanted: servers::wanted(&inventory),
+        }))
     }
 
     async fn list_tools(

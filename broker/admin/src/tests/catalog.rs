@@ -1,4 +1,4 @@
-use spanwire_model::{EraChoice, Target};
+use spanwire_model::{EraChoice, Placement, Target};
 use spanwire_rpc::v1::{self, server_spec};
 use tonic::Code;
 
@@ -14,7 +14,7 @@ fn spec(id: &str) -> v1::ServerSpec {
 async fn servers_come_and_go() {
     let node = Node::start(None).await;
     let mut client = node.client().await;
-    let add = |spec: v1::ServerSpec, replace| v1::AddServerRequest { spec: Some(spec), replace };
+    let add = |spec: v1::ServerSpec, replace| v1::AddServerRequest { spec: Some(spec), replace, ..Default::default() };
 
     let added = client.add_server(add(spec("new"), false)).await.unwrap().into_inner().server.unwrap();
     assert_eq!((added.id.as_str(), added.state(), added.local), ("new", v1::ServerState::Starting, true));
@@ -23,18 +23,29 @@ async fn servers_come_and_go() {
     assert!(matches!(taken.target, Target::Stdio(stdio) if stdio.args == ["-v"] && stdio.cwd.is_none()));
 
     let again = client.add_server(add(spec("new"), false)).await.unwrap_err();
-    assert_eq!((again.code(), kind(&again)), (Code::InvalidArgument, "invalid_params"));
+    assert_eq!((again.code(), kind(&again)), (Code::FailedPrecondition, "conflict"));
     client.add_server(add(spec("new"), true)).await.unwrap();
 
     let http = |url: &str| Some(server_spec::Target::Http(v1::HttpTarget { url: url.into(), ..Default::default() }));
     for bad in [
         spec("Bad Name"),
         v1::ServerSpec { target: None, ..spec("x") },
+        v1::ServerSpec { replicas: 2, ..spec("x") },
+        v1::ServerSpec { replicas: 70_000, placement: v1::Placement::Any.into(), ..spec("x") },
         v1::ServerSpec { target: http(""), ..spec("x") },
         v1::ServerSpec { target: Some(server_spec::Target::Stdio(v1::StdioTarget::default())), ..spec("x") },
     ] {
         assert_eq!(client.add_server(add(bad, false)).await.unwrap_err().code(), Code::InvalidArgument);
     }
+    let any = v1::ServerSpec { replicas: 3, placement: v1::Placement::Any.into(), ..spec("any") };
+    client.add_server(add(any, false)).await.unwrap();
+    let taken = node.control.added.lock().unwrap().last().unwrap().clone();
+    assert_eq!((taken.placement, taken.replicas), (Placement::Any, 3));
+    let there = v1::AddServerRequest { node: "there".into(), ..add(spec("elsewhere"), false) };
+    client.add_server(there).await.unwrap();
+    assert_eq!(node.control.home.lock().unwrap().as_ref().unwrap().as_str(), "there");
+    let nowhere = v1::AddServerRequest { node: "No Where".into(), ..add(spec("nowhere"), false) };
+    assert_eq!(client.add_server(nowhere).await.unwrap_err().code(), Code::InvalidArgument);
     let none = client.add_server(v1::AddServerRequest::default()).await.unwrap_err();
     assert_eq!(none.code(), Code::InvalidArgument);
 

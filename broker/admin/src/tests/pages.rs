@@ -44,7 +44,8 @@ async fn only_the_own_servers_and_the_backbone_hold_readiness_up() {
     let node = Node::start(None).await;
     let check = |state: ServerState, at: &str, connected: bool, expected: &[&str]| {
         let status = Status { backbone_connected: connected, ..node.control.status() };
-        let inventory = Inventory { version: 1, servers: vec![server("git", at, state, 0)], nodes: Vec::new() };
+        let inventory =
+            Inventory { version: 1, servers: vec![server("git", at, state, 0)], nodes: Vec::new(), wanted: Vec::new() };
         assert_eq!(missing(&status, &inventory), expected);
     };
     check(ServerState::Starting, "here", true, &["server \"git\" is starting"]);

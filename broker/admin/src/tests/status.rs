@@ -70,7 +70,7 @@ async fn a_node_that_drains_is_not_ready() {
     let status = node.control.status();
     let check = |id: &str, state: NodeState, expected: &[&str]| {
         let info = NodeInfo { id: id.parse().unwrap(), state, version: "0".into(), silent: Duration::ZERO };
-        assert_eq!(missing(&status, &Inventory { version: 1, servers: Vec::new(), nodes: vec![info] }), expected);
+        assert_eq!(missing(&status, &Inventory { version: 1, nodes: vec![info], ..Inventory::default() }), expected);
     };
     check("here", NodeState::Draining, &["the node is draining"]);
     check("here", NodeState::Alive, &[]);

@@ -35,7 +35,7 @@ fn names(view: &View) -> Vec<String> {
 }
 
 fn inventory(servers: Vec<Arc<ServerEntry>>) -> Inventory {
-    Inventory { version: 1, servers, nodes: Vec::new() }
+    Inventory { version: 1, servers, nodes: Vec::new(), wanted: Vec::new() }
 }
 
 #[test]

@@ -1,11 +1,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::io::Cursor;
+use std::io::{self, Cursor};
 
 use spanwire_model::RefusalReason;
 
 use super::*;
 use crate::{
+    snapshot,
     testing::{command, logged, machines, open, put},
     wire::{Kind, Message},
 };

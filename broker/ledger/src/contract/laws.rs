@@ -227,8 +227,8 @@ pub(crate) async fn an_append_is_a_span<F: Factory>() {
     let span = spans.iter().find(|span| span.name == "ledger append").unwrap();
     assert_eq!(span.parent_span_id, Some(parent.span_id));
     let attribute = |key| span.attributes.iter().find(|(name, _)| *name == key).map(|(_, value)| format!("{value:?}"));
-    assert!(attribute("spanwire.sequence").unwrap().contains(&receipt.sequence.to_string()));
-    assert!(attribute("spanwire.outcome").unwrap().contains("applied"));
+    assert!(attribute("spanwire.ledger.sequence").unwrap().contains(&receipt.sequence.to_string()));
+    assert!(attribute("spanwire.ledger.outcome").unwrap().contains("applied"));
     let metrics = place.telemetry().metrics().encode_openmetrics();
     assert!(metrics.contains(r#"spanwire_ledger_appends_total{shard="registry.0",outcome="applied"} 1"#), "{metrics}");
 }

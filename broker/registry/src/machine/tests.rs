@@ -1,37 +1,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::collections::BTreeMap;
-
-use spanwire_model::{Author, Command, Machine as _, Pair, Shard};
+use spanwire_model::{Author, Command, Machine as _, Shard};
 
 use super::*;
-
-/// A view in memory that keeps changes only of what was not refused, as a ledger does.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct Map(BTreeMap<Vec<u8>, Vec<u8>>);
-
-impl View for Map {
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        Ok(self.0.get(key).cloned())
-    }
-
-    fn scan(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<Pair>, StoreError> {
-        let from = after.unwrap_or(prefix);
-        let keys = self.0.range(from.to_vec()..).filter(|(key, _)| after.is_none_or(|after| key.as_slice() > after));
-        let keys = keys.take_while(|(key, _)| key.starts_with(prefix)).take(limit);
-        Ok(keys.map(|(key, value)| (key.clone(), value.clone())).collect())
-    }
-}
-
-impl ViewMut for Map {
-    fn put(&mut self, key: Vec<u8>, value: Vec<u8>) {
-        self.0.insert(key, value);
-    }
-
-    fn delete(&mut self, key: &[u8]) {
-        self.0.remove(key);
-    }
-}
+use crate::tests::doubles::Map;
 
 #[derive(Default)]
 struct Log {

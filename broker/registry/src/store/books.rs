@@ -1,4 +1,4 @@
-//! What the registry keeps in the store: `server/{id}`, `era/{id}`.
+//! What the registry keeps in the store: `era/{id}`, and what older versions kept there: `server/{id}`.
 
 use std::{
     collections::HashMap,
@@ -48,16 +48,11 @@ pub(crate) fn era_key(id: &ServerId) -> Vec<u8> {
     format!("{ERAS}{id}").into_bytes()
 }
 
-pub(crate) fn put_server(spec: &ServerSpec) -> Result<Write> {
-    let value = serde_json::to_vec(spec).map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))?;
-    Ok(Write::Put { key: server_key(&spec.id), value })
-}
-
 pub(crate) fn put_era(id: &ServerId, known: &KnownEra) -> Write {
     Write::Put { key: era_key(id), value: serde_json::to_vec(known).unwrap_or_default() }
 }
 
-/// The remembered servers. One that cannot be read is left out with an error in the log, and stays in the store.
+/// The servers that an older version remembered. One that cannot be read is left out with an error in the log, and stays in the store.
 pub(crate) fn servers(store: &dyn Store) -> Result<Vec<ServerSpec>> {
     let entries = store.scan(SERVERS.as_bytes()).map_err(failed)?;
     Ok(entries

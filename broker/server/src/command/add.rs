@@ -1,11 +1,11 @@
-//! `spanwire add`: a server for the running node, kept over its restarts.
+//! `spanwire add`: a server in the registry, which all nodes share and which outlives their restarts.
 
-use spanwire_model::ServerId;
+use spanwire_model::{NodeId, Placement, ServerId};
 use spanwire_rpc::v1;
 
 use crate::{
     cli::Context,
-    config::{Era, Secret, ServerTable},
+    config::{Era, Place, Secret, ServerTable},
     failure::Failure,
 };
 
@@ -44,6 +44,15 @@ pub(crate) struct Args {
     /// Longest that one call may take, in milliseconds
     #[arg(long, value_name = "MS")]
     call_timeout_ms: Option<u64>,
+    /// Which nodes may run it
+    #[arg(long, value_enum, default_value_t = Place::Here)]
+    placement: Place,
+    /// How many nodes run it at a time, with --placement any
+    #[arg(long, value_name = "N")]
+    replicas: Option<u16>,
+    /// Node that runs it; the one that is asked if left out
+    #[arg(long, value_name = "NODE")]
+    on: Option<NodeId>,
     /// Take the place of a server of the same id
     #[arg(long)]
     replace: bool,
@@ -57,11 +66,15 @@ fn pair(text: &str) -> Result<(String, String), String> {
 
 /// Adds the server and says where it is seen.
 pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure> {
-    let (id, replace) = (args.name.clone(), args.replace);
+    let (id, replace, on) = (args.name.clone(), args.replace, args.on.clone());
+    if let (Place::Any, Some(on)) = (args.placement, &on) {
+        return Err(Failure::usage(format!("server \"{id}\" is placed on any node, and on \"{on}\": keep one")));
+    }
     let table = table(args);
     let spec = spec(&id, &table).map_err(|what| Failure::usage(format!("server \"{id}\" {what}")))?;
     let mut broker = context.target().connect().await?;
-    let request = v1::AddServerRequest { spec: Some(spec), replace };
+    let node = on.map(|on| on.to_string()).unwrap_or_default();
+    let request = v1::AddServerRequest { spec: Some(spec), replace, node };
     let server = broker.add_server(request).await?.into_inner().server;
     if context.out.json {
         let server = server.as_ref().map(super::servers::to_json);
@@ -87,6 +100,8 @@ fn table(args: Args) -> ServerTable {
         era: args.era,
         max_in_flight: args.max_in_flight,
         call_timeout_ms: args.call_timeout_ms,
+        placement: args.placement,
+        replicas: args.replicas,
         enabled: true,
     }
 }
@@ -117,6 +132,12 @@ pub(crate) fn spec(id: &ServerId, table: &ServerTable) -> Result<v1::ServerSpec,
         era: era.into(),
         max_in_flight: table.max_in_flight.map_or(0, |limit| u32::try_from(limit).unwrap_or(u32::MAX)),
         call_timeout_ms: table.call_timeout_ms.unwrap_or_default(),
+        placement: match spec.placement {
+            Placement::Here => v1::Placement::Here,
+            Placement::Any => v1::Placement::Any,
+        }
+        .into(),
+        replicas: spec.replicas.into(),
     })
 }
 

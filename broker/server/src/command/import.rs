@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 use spanwire_rpc::v1::AddServerRequest;
+use tonic::Code;
 
 use super::add;
 use crate::{
@@ -78,13 +79,15 @@ async fn add_to_node(imported: &Imported, replace: bool, context: &Context) -> R
         }
         let outcome = match add::spec(&server.id, &server.table) {
             Err(what) => Outcome::new("failed", Tone::Bad, what),
-            Ok(spec) => match broker.add_server(AddServerRequest { spec: Some(spec), replace }).await {
-                Ok(_) => Outcome::new("added", Tone::Good, ""),
-                Err(status) if status.code() == tonic::Code::InvalidArgument => {
-                    Outcome::new("failed", Tone::Bad, status.message())
+            Ok(spec) => {
+                match broker.add_server(AddServerRequest { spec: Some(spec), replace, node: String::new() }).await {
+                    Ok(_) => Outcome::new("added", Tone::Good, ""),
+                    Err(status) if matches!(status.code(), Code::InvalidArgument | Code::FailedPrecondition) => {
+                        Outcome::new("failed", Tone::Bad, status.message())
+                    }
+                    Err(status) => return Err(status.into()),
                 }
-                Err(status) => return Err(status.into()),
-            },
+            }
         };
         outcomes.push(outcome);
     }

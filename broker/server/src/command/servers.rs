@@ -1,7 +1,7 @@
 //! `spanwire servers`.
 
 use serde_json::{Value, json};
-use spanwire_rpc::v1::{self, Era, ServerInfo, ServerState};
+use spanwire_rpc::v1::{self, Era, Placement, ServerInfo, ServerState, WantedServer};
 
 use crate::{
     cli::Context,
@@ -9,7 +9,24 @@ use crate::{
     output::{Cell, Tone, first_line},
 };
 
+mod wanted;
+
 const MAX_DETAIL: usize = 120;
+
+const HEADERS: [&str; 12] = [
+    "server",
+    "state",
+    "node",
+    "source",
+    "placement",
+    "by",
+    "era",
+    "tools",
+    "prompts",
+    "resources",
+    "restarts",
+    "detail",
+];
 
 /// Arguments of `spanwire servers`.
 #[derive(Debug, clap::Args)]
@@ -19,7 +36,7 @@ pub(crate) struct Args {
     watch: bool,
 }
 
-/// Prints all servers that the node knows.
+/// Prints all servers that the node knows, those included that run nowhere.
 pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure> {
     let mut broker = context.target().connect().await?;
     if args.watch {
@@ -28,12 +45,20 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure
     let list = broker.list_servers(v1::ListServersRequest {}).await?.into_inner();
     if context.out.json {
         let servers: Vec<Value> = list.servers.iter().map(to_json).collect();
-        context.out.document(&json!({ "version": list.version, "servers": servers }))?;
-    } else if list.servers.is_empty() {
+        let wanted: Vec<Value> = list.wanted.iter().map(wanted::to_json).collect();
+        context.out.document(&json!({ "version": list.version, "servers": servers, "wanted": wanted }))?;
+        return Ok(());
+    }
+    let missing = list.wanted.iter().filter(|wanted| !list.servers.iter().any(|server| server.id == wanted.id));
+    let mut rows: Vec<Vec<Cell>> = list.servers.iter().map(|server| row(server, &list.wanted)).collect();
+    rows.extend(missing.map(wanted::row));
+    if rows.is_empty() {
         context.out.line("no servers: add one with \"spanwire add\", or take yours over with \"spanwire import\"")?;
-    } else {
-        let headers = ["server", "state", "node", "by", "era", "tools", "prompts", "resources", "restarts", "detail"];
-        context.out.table(&headers, list.servers.iter().map(row).collect())?;
+        return Ok(());
+    }
+    context.out.table(&HEADERS, rows)?;
+    for note in list.wanted.iter().flat_map(wanted::notes) {
+        context.out.line(note)?;
     }
     Ok(())
 }
@@ -74,7 +99,7 @@ fn line(server: &ServerInfo) -> String {
     format!("{word} {} on {}, {}{detail}", server.id, server.node, crate::output::count(server.tools as usize, "tool"))
 }
 
-fn row(server: &ServerInfo) -> Vec<Cell> {
+fn row(server: &ServerInfo, wanted: &[WantedServer]) -> Vec<Cell> {
     let (word, tone) = state(server.state());
     let revision = if server.revision.is_empty() { "-" } else { &server.revision };
     let quiet = |count: u32| Cell::toned(count.to_string(), if count == 0 { Tone::Dim } else { Tone::Plain });
@@ -82,6 +107,8 @@ fn row(server: &ServerInfo) -> Vec<Cell> {
         (&server.id).into(),
         Cell::toned(word, tone),
         (&server.node).into(),
+        wanted::source(server.source()).into(),
+        placement(server, wanted).into(),
         (&server.transport).into(),
         format!("{} {revision}", era(server.era())).into(),
         quiet(server.tools),
@@ -90,6 +117,20 @@ fn row(server: &ServerInfo) -> Vec<Cell> {
         quiet(server.restarts),
         first_line(&server.detail, MAX_DETAIL).into(),
     ]
+}
+
+/// `here`, or which of how many replicas it is.
+fn placement(server: &ServerInfo, wanted: &[WantedServer]) -> String {
+    match server.placement() {
+        Placement::Unspecified => String::new(),
+        Placement::Here => "here".to_owned(),
+        Placement::Any => {
+            let replicas = wanted.iter().filter(|one| one.id == server.id).map(|one| one.replicas).max();
+            // The configuration of the other nodes is not known here.
+            let of = replicas.map(|replicas| format!("/{replicas}")).unwrap_or_default();
+            format!("any {}{of}", server.replica + 1)
+        }
+    }
 }
 
 /// A state in one word, and how it is meant.
@@ -130,5 +171,10 @@ pub(crate) fn to_json(server: &ServerInfo) -> Value {
         "prompts": server.prompts,
         "resources": server.resources,
         "templates": server.templates,
+        "source": wanted::source(server.source()),
+        "placement": wanted::placement(server.placement()),
+        "replica": server.replica,
+        "token": server.token,
+        "load": server.load,
     })
 }

@@ -57,6 +57,7 @@ impl Config {
             ("input_timeout_ms", limits.input_timeout_ms),
             ("resume_timeout_ms", limits.resume_timeout_ms),
             ("start_timeout_ms", limits.start_timeout_ms),
+            ("drain_grace_ms", limits.drain_grace_ms),
             ("shutdown_timeout_ms", limits.shutdown_timeout_ms),
         ];
         for (key, _) in bounds.iter().filter(|(_, value)| *value == 0) {

@@ -83,6 +83,10 @@ pub(crate) struct Limits {
     /// How long a server may take to start and list what it offers, in milliseconds.
     #[schemars(range(min = 1))]
     pub(crate) start_timeout_ms: u64,
+    /// How long a node that is told to stop goes on taking calls, in milliseconds: the time in which load balancers and the other nodes
+    /// notice that it is about to leave. `/readyz` answers 503 from the beginning.
+    #[schemars(range(min = 1))]
+    pub(crate) drain_grace_ms: u64,
     /// How long running calls may take to finish when the node stops, in milliseconds.
     #[schemars(range(min = 1))]
     pub(crate) shutdown_timeout_ms: u64,
@@ -102,6 +106,7 @@ impl Default for Limits {
             input_timeout_ms: 600_000,
             resume_timeout_ms: 60_000,
             start_timeout_ms: 30_000,
+            drain_grace_ms: 1_000,
             shutdown_timeout_ms: 10_000,
         }
     }

@@ -35,6 +35,11 @@ pub(crate) struct ServerTable {
     /// Longest that one call may take, in milliseconds, where that is less than `limits.call_timeout_ms`.
     #[schemars(range(min = 1))]
     pub(crate) call_timeout_ms: Option<u64>,
+    /// On which nodes it may run: only on the one whose file this is, or on any of those whose files name it, by a lease.
+    pub(crate) placement: Place,
+    /// How many nodes run it at a time, with `placement = "any"`. Default: 1.
+    #[schemars(range(min = 1, max = 64))]
+    pub(crate) replicas: Option<u16>,
     /// `false` keeps the server in the file without starting it.
     pub(crate) enabled: bool,
 }
@@ -52,6 +57,8 @@ impl Default for ServerTable {
             era: Era::Auto,
             max_in_flight: None,
             call_timeout_ms: None,
+            placement: Place::Here,
+            replicas: None,
             enabled: true,
         }
     }
@@ -87,6 +94,26 @@ impl From<Era> for EraChoice {
             Era::Auto => Self::Auto,
             Era::Modern => Self::Modern,
             Era::Legacy => Self::Legacy,
+        }
+    }
+}
+
+/// On which nodes a server may run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Place {
+    /// On one node.
+    #[default]
+    Here,
+    /// On any node: on as many at a time as it has replicas, and on another one when one of them is gone.
+    Any,
+}
+
+impl From<Place> for Placement {
+    fn from(place: Place) -> Self {
+        match place {
+            Place::Here => Self::Here,
+            Place::Any => Self::Any,
         }
     }
 }
@@ -127,9 +154,18 @@ impl ServerTable {
             era: self.era.into(),
             max_in_flight: self.max_in_flight,
             call_timeout_ms: self.call_timeout_ms,
-            placement: Placement::Here,
-            replicas: 1,
+            placement: self.placement.into(),
+            replicas: self.checked_replicas()?,
         })
+    }
+
+    fn checked_replicas(&self) -> Result<u16, &'static str> {
+        match (self.placement, self.replicas) {
+            (_, None) => Ok(1),
+            (Place::Here, Some(_)) => Err("has \"replicas\", which need the placement \"any\""),
+            (Place::Any, Some(replicas)) if (1..=spanwire_registry::MAX_REPLICAS).contains(&replicas) => Ok(replicas),
+            (Place::Any, Some(_)) => Err("has too many or too few \"replicas\": 1 to 64"),
+        }
     }
 
     /// How it is reached in one line, without variables, headers or credentials in the URL.

@@ -75,12 +75,16 @@ pub(super) fn input_timeout(config: &Config) -> Duration {
     Duration::from_millis(config.limits.input_timeout_ms)
 }
 
+/// How long a node of a cluster waits before it takes servers that others could run too: until it has heard of them.
+const SETTLE: Duration = Duration::from_millis(1500);
+
 pub(super) fn registry(config: &Config, node: &NodeId) -> spanwire_registry::Config {
     let start = Duration::from_millis(config.limits.start_timeout_ms);
     let mut registry = spanwire_registry::Config {
         connect_timeout: start,
         max_in_flight: config.limits.max_in_flight_per_server,
         version: VERSION.into(),
+        settle: if config.nats.is_some() { SETTLE } else { Duration::ZERO },
         ..spanwire_registry::Config::new(node.clone())
     };
     registry.list.timeout = registry.list.timeout.min(start);

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use spanwire_context::Contexts;
 use spanwire_http::client::{Config as HttpConfig, HttpConnector};
 use spanwire_mcp::{Era, Json};
-use spanwire_model::{Connected, Connector, Error, ErrorKind, Result, ServerSpec, Target};
+use spanwire_model::{Connected, Connector, Error, ErrorKind, Fence, Result, ServerSpec, Target};
 use spanwire_stdio::{Config as StdioConfig, StdioConnector};
 
 use crate::config::CONTEXT_SERVER;
@@ -49,6 +49,13 @@ impl Connector for Connectors {
                     Err(Error::new(ErrorKind::Internal, format!("there is no builtin server \"{name}\"")))
                 }
             },
+        }
+    }
+
+    async fn connect_fenced(&self, spec: &ServerSpec, known: Option<Era>, fence: &Fence) -> Result<Connected> {
+        match &spec.target {
+            Target::Stdio(_) => self.stdio.connect_fenced(spec, known, fence).await,
+            Target::Http(_) | Target::Builtin(_) => self.connect(spec, known).await,
         }
     }
 }

@@ -40,12 +40,12 @@ impl Control for NodeControl {
         self.registry.watch()
     }
 
-    async fn add(&self, spec: ServerSpec, replace: bool) -> Result<()> {
+    async fn add(&self, spec: ServerSpec, home: Option<NodeId>, replace: bool) -> Result<()> {
         if self.contexts.is_some() && spec.id.as_str() == CONTEXT_SERVER {
             let text = format!("the id \"{CONTEXT_SERVER}\" belongs to the shared context: choose another");
             return Err(Error::new(ErrorKind::InvalidParams, text));
         }
-        self.registry.add(spec, replace).await
+        self.registry.add(spec, home, replace).await
     }
 
     async fn remove(&self, id: &ServerId) -> Result<bool> {

@@ -1,15 +1,21 @@
 //! What is durable, and what only one node may do at a time: the ledger, the leases, and the shared context on them.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use spanwire_context::{Access, AllowAll, AllowList, ContextMachine, Contexts, Quotas, Rule, Verb};
-use spanwire_ledger::{LocalLedger, MemoryLeases, SledStore};
+use spanwire_ledger::{
+    JetStreamLeases, JetStreamLeasesConfig, JetStreamLedger, JetStreamOptions, LocalLedger, MemoryLeases, SledStore,
+};
 use spanwire_model::{Book, Leases, Ledger, Machine, NodeId, Principal};
 use spanwire_telemetry::Telemetry;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::config::{Config, GrantVerb};
+use super::connection;
+use crate::config::{Config, GrantVerb, LedgerStore, Nats};
+
+/// Where snapshots of the log are on their way, in the data folder.
+const SNAPSHOTS: &str = "ledger";
 
 /// The durable part of a node.
 pub(super) struct Durable {
@@ -17,23 +23,40 @@ pub(super) struct Durable {
     pub(super) leases: Arc<dyn Leases>,
     /// Where the log is kept, in one word.
     pub(super) kept: &'static str,
+    /// The same ledger where closing it does something.
+    follower: Option<Arc<JetStreamLedger>>,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
 
 impl Durable {
-    /// Opens the views.
-    pub(super) async fn open(node: &NodeId, store: SledStore, telemetry: &Telemetry) -> anyhow::Result<Self> {
+    /// Opens the views; with JetStream also when it is out of reach: then the shards say so.
+    pub(super) async fn open(
+        config: &Config,
+        node: &NodeId,
+        data: &Path,
+        store: SledStore,
+        telemetry: &Telemetry,
+    ) -> anyhow::Result<Self> {
         let machines: BTreeMap<Book, Arc<dyn Machine>> = [
             (Book::Registry, Arc::new(spanwire_registry::Machine) as Arc<dyn Machine>),
             (Book::Context, Arc::new(ContextMachine)),
         ]
         .into();
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-        let ledger = LocalLedger::open(store, machines, telemetry.clone()).await;
-        let ledger: Arc<dyn Ledger> = Arc::new(ledger.context("cannot read the ledger in the data folder")?);
-        let leases = Arc::new(MemoryLeases::new(node.clone()));
-        Ok(Self { ledger, leases, kept: "local", tasks, stop })
+        match (config.ledger.store, &config.nats) {
+            (LedgerStore::Local, _) | (LedgerStore::Auto | LedgerStore::Jetstream, None) => {
+                let ledger = LocalLedger::open(store, machines, telemetry.clone()).await;
+                let ledger: Arc<dyn Ledger> = Arc::new(ledger.context("cannot read the ledger in the data folder")?);
+                let leases = Arc::new(MemoryLeases::new(node.clone()));
+                Ok(Self { ledger, leases, kept: "local", follower: None, tasks, stop })
+            }
+            (LedgerStore::Auto | LedgerStore::Jetstream, Some(nats)) => {
+                let (ledger, leases) = jetstream(config, nats, node, data, store, &machines, telemetry).await?;
+                let follower = Some(ledger.clone());
+                Ok(Self { ledger, leases, kept: "jetstream", follower, tasks, stop })
+            }
+        }
     }
 
     /// The shared context, unless the node runs without it. What expires in it goes from now on.
@@ -63,7 +86,38 @@ impl Durable {
         if tokio::time::timeout(within, self.tasks.wait()).await.is_err() {
             tracing::debug!("the duties of the ledger were still running at the end of the time to drain");
         }
+        if let Some(follower) = &self.follower {
+            follower.close().await;
+        }
     }
+}
+
+/// The ledger and the leases have a connection of their own: reading a long log does not hold up calls.
+async fn jetstream(
+    config: &Config,
+    nats: &Nats,
+    node: &NodeId,
+    data: &Path,
+    store: SledStore,
+    machines: &BTreeMap<Book, Arc<dyn Machine>>,
+    telemetry: &Telemetry,
+) -> anyhow::Result<(Arc<JetStreamLedger>, Arc<dyn Leases>)> {
+    let settings = connection::settings(nats, config.node.tenant.clone(), node);
+    let connection = spanwire_nats::connect(&settings).await.context("cannot use NATS for the ledger")?;
+    let client = connection.client.clone();
+    let replicas = config.ledger.replicas;
+    let leases = JetStreamLeasesConfig { nats: settings, replicas: replicas.map(usize::from) };
+    let leases: Arc<dyn Leases> = Arc::new(JetStreamLeases::start(connection, &leases));
+    let defaults =
+        JetStreamOptions::new(config.node.tenant.clone(), nats.prefix.as_str(), node.clone(), data.join(SNAPSHOTS));
+    let options = JetStreamOptions {
+        replicas,
+        snapshot_entries: config.ledger.snapshot_every.unwrap_or(defaults.snapshot_entries),
+        log_margin: config.ledger.keep_entries.unwrap_or(defaults.log_margin),
+        ..defaults
+    };
+    let ledger = JetStreamLedger::start(client, store, machines, leases.clone(), telemetry.clone(), options).await;
+    Ok((Arc::new(ledger.context("cannot follow the ledger")?), leases))
 }
 
 /// Who may do what in the shared context: everybody everything, unless there are principals.

@@ -46,9 +46,14 @@ impl Metrics {
         add(r, names::METRIC_NODES, "Nodes that are seen, this one included", self.nodes.clone());
         add(r, names::METRIC_SERVER_RESTARTS, "Times that a server was started again", self.restarts.clone());
         add(r, names::METRIC_CALLS_REJECTED, "Calls refused before they were forwarded", self.rejected.clone());
+        add(r, names::METRIC_CALLS_RETRIED, "Calls tried on another replica", self.retried.clone());
+        add(r, names::METRIC_CALLS_HELD, "Calls that wait for their server to be on a node", self.held.clone());
+        add(r, names::METRIC_REPLICAS_SICK, "Times that replicas were found sick", self.sick.clone());
         add(r, names::METRIC_CALLS_CANCELLED, "Calls whose caller went away", self.cancelled.clone());
         let rebuilds = self.ledger_rebuilds.clone();
         add(r, names::METRIC_LEDGER_REBUILDS, "Views made anew because they did not agree with their log", rebuilds);
+        let operations = self.context_operations.clone();
+        add(r, names::METRIC_CONTEXT_OPERATIONS, "Changes of the shared context that were wanted here", operations);
         self.shards.register(r);
         add(r, names::METRIC_TELEMETRY_SPANS, "Ended spans by what became of them", results);
         add(r, names::METRIC_TELEMETRY_QUEUE, "Spans that wait to be exported", self.queue.clone());

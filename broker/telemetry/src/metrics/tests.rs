@@ -13,7 +13,7 @@ const LABELS: CallLabels<'_> = CallLabels {
     revision: Revision::CANONICAL,
 };
 
-fn touch_all(metrics: &Metrics) -> [InFlight; 1] {
+fn touch_all(metrics: &Metrics) -> [InFlight; 2] {
     let failed = CallLabels { error_type: Some("timeout"), ..LABELS };
     metrics.call_finished(failed, Duration::from_millis(15), None);
     metrics.upstream_finished(failed, Duration::from_millis(12), None);
@@ -24,14 +24,17 @@ fn touch_all(metrics: &Metrics) -> [InFlight; 1] {
     metrics.set_nodes(3);
     metrics.server_restarted("git");
     metrics.call_rejected("overloaded");
+    metrics.call_retried("unavailable");
+    metrics.replica_sick("git");
     metrics.call_cancelled();
     metrics.spans_done(SpanResult::Exported, 2);
     metrics.export_succeeded();
     metrics.set_backbone_in_flight(1);
     metrics.set_sessions(1);
+    metrics.context_operation("put", "done");
     metrics.set_shards(&[shard(ShardState::Following, 5, 7)]);
     metrics.ledger_appended(Shard::REGISTRY, "applied", Duration::from_millis(1));
-    [metrics.in_flight()]
+    [metrics.in_flight(), metrics.held()]
 }
 
 fn shard(state: ShardState, applied: u64, last: u64) -> ShardStatus {

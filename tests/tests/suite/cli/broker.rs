@@ -87,8 +87,31 @@ fn git() -> v1::ServerInfo {
         era: v1::Era::Legacy.into(),
         revision: "2025-11-25".into(),
         tools: 4,
+        source: v1::Source::Config.into(),
+        placement: v1::Placement::Here.into(),
         ..v1::ServerInfo::default()
     }
+}
+
+/// One that no node runs, one of which too few run, and one that a configuration file hides.
+fn wanted() -> Vec<v1::WantedServer> {
+    let registry = |id: &str| v1::WantedServer {
+        id: id.into(),
+        source: v1::Source::Registry.into(),
+        placement: v1::Placement::Any.into(),
+        replicas: 2,
+        by: "operator".into(),
+        version: 7,
+        ..v1::WantedServer::default()
+    };
+    let here = v1::WantedServer {
+        placement: v1::Placement::Here.into(),
+        replicas: 1,
+        home: "node-c".into(),
+        ..registry("docs")
+    };
+    let hidden = v1::WantedServer { running: 1, shadowed_on: vec!["node-a".into()], ..registry("git") };
+    vec![here, registry("fs"), hidden]
 }
 
 fn tool(name: &str) -> v1::Tool {
@@ -130,7 +153,11 @@ fn describe(spec: &v1::ServerSpec) -> String {
     use v1::server_spec::Target;
     match spec.target.as_ref().unwrap() {
         Target::Stdio(stdio) => {
-            format!("{} {} {:?} {:?} era {}", spec.id, stdio.command, stdio.args, stdio.env, spec.era)
+            let place = match spec.placement() {
+                v1::Placement::Any => format!(" any {}", spec.replicas),
+                v1::Placement::Unspecified | v1::Placement::Here => String::new(),
+            };
+            format!("{} {} {:?} {:?} era {}{place}", spec.id, stdio.command, stdio.args, stdio.env, spec.era)
         }
         Target::Http(http) => format!("{} {} {:?}", spec.id, http.url, http.headers),
     }
@@ -173,7 +200,7 @@ impl broker_server::Broker for StandIn {
         &self,
         _: Request<v1::ListServersRequest>,
     ) -> Result<Response<v1::ListServersResponse>, Status> {
-        Ok(Response::new(v1::ListServersResponse { version: 1, servers: vec![git()] }))
+        Ok(Response::new(v1::ListServersResponse { version: 1, servers: vec![git()], wanted: wanted() }))
     }
 
     async fn list_tools(

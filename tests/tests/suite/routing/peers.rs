@@ -2,7 +2,7 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
-use spanwire_model::{Backbone, Topic};
+use spanwire_model::{Backbone, Inventory, NodeState, Topic};
 use tokio::time::timeout;
 
 use super::{
@@ -78,12 +78,17 @@ async fn a_node_that_falls_silent_is_removed() {
     let ghost = world.impostor("ghost", &STATE.replace("NODE", "ghost").replace("INC", "1")).await;
     ghost.say("ghost", ALIVE).await;
     a.ready("git", "ghost").await;
+    let is = |wanted| move |inventory: &Inventory| inventory.nodes.iter().any(|node| node.state == wanted);
+    // First it is suspect, and its servers stay; then it is gone with them.
+    let suspect = a.until("suspect", is(NodeState::Suspect)).await;
+    assert_eq!((suspect.nodes.len(), suspect.servers.len()), (2, 1));
     a.until("alone", |inventory| inventory.servers.is_empty() && inventory.nodes.len() == 1).await;
 
-    // While this node is cut off itself, and right after it, nobody is buried.
+    // While this node is cut off itself, everybody is suspect at once, and nobody is buried.
     ghost.say("ghost", ALIVE).await;
-    a.bus.connected.store(false, Ordering::SeqCst);
     a.ready("git", "ghost").await;
+    a.bus.connected.store(false, Ordering::SeqCst);
+    a.until("suspect at once", is(NodeState::Suspect)).await;
     let witness = world.bus("witness");
     let mut words = witness.subscribe("node").await.unwrap();
     let beats = async |words: &mut futures::stream::BoxStream<'static, spanwire_model::BusMessage>, count| {
@@ -97,6 +102,30 @@ async fn a_node_that_falls_silent_is_removed() {
     beats(&mut words, 3).await;
     assert_eq!(a.registry.inventory().nodes.len(), 2);
     // Its time begins anew.
+    a.until("alone", |inventory| inventory.nodes.len() == 1).await;
+    a.stop().await;
+}
+
+#[tokio::test]
+async fn a_node_says_which_version_it_is_and_that_it_leaves() {
+    let world = World::new();
+    let versioned: fn(&mut spanwire_registry::Config) = |config| config.version = "1.2.3".into();
+    let a = world.start("a", Setup::of(&[])).await;
+    let b = world.start("b", Setup { registry: versioned, ..Setup::of(&[]) }).await;
+    let is = |state| {
+        move |inventory: &Inventory| {
+            let b = inventory.nodes.iter().find(|node| node.id.as_str() == "b");
+            b.is_some_and(|node| node.state == state && &*node.version == "1.2.3")
+        }
+    };
+    for node in [&a, &b] {
+        node.until("alive", is(NodeState::Alive)).await;
+    }
+    b.registry.drain().await;
+    for node in [&a, &b] {
+        node.until("draining", is(NodeState::Draining)).await;
+    }
+    b.stop().await;
     a.until("alone", |inventory| inventory.nodes.len() == 1).await;
     a.stop().await;
 }

@@ -54,6 +54,7 @@ struct State {
     revision: Revision,
     close_hangs: bool,
     lists_hang: bool,
+    fails: Option<Error>,
 }
 
 /// A server by script.
@@ -78,6 +79,7 @@ impl Script {
             revision: Revision::CANONICAL,
             close_hangs: false,
             lists_hang: false,
+            fails: None,
         };
         Arc::new(Self { id: id.into(), state: Mutex::new(state), seen: watch::channel(Seen::default()).0 })
     }
@@ -102,6 +104,11 @@ impl Script {
     /// Lists never end from now on.
     pub(super) fn lists_hang(&self) {
         self.state.lock().unwrap().lists_hang = true;
+    }
+
+    /// Calls end with this error from now on, after whatever else their tool says.
+    pub(super) fn fails(&self, error: impl Into<Option<Error>>) {
+        self.state.lock().unwrap().fails = error.into();
     }
 
     /// Changes the tools without a word.
@@ -215,6 +222,7 @@ impl Upstream for Line {
         }
         self.script.seen.send_modify(|seen| seen.calls.push(call.clone()));
         let (mut guard, connection) = (Guard(self.script.clone(), false), self.connection.clone());
+        let fails = self.script.state.lock().unwrap().fails.clone();
         Reply::new(stream! {
             if connection.gone.is_cancelled() {
                 guard.finished();
@@ -241,7 +249,7 @@ impl Upstream for Line {
                             yield event;
                         }
                         guard.finished();
-                        yield Event::Done(outcome);
+                        yield Event::Done(fails.map_or(outcome, Err));
                         return;
                     }
                     Do::Hang => connection.gone.cancelled().await,

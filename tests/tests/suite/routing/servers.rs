@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use spanwire_mcp::{Era, Method, Revision};
-use spanwire_model::{ErrorKind, HttpTarget, Notice, ServerSpec, ServerState, Target};
+use spanwire_model::{ErrorKind, HttpTarget, Notice, ServerSpec, ServerState, Shard, Target, View};
 use spanwire_registry::store::MemoryStore;
 use tokio::time::{Instant, timeout};
 
@@ -155,16 +155,16 @@ async fn changes_that_come_together_make_one_listing() {
 async fn servers_are_added_replaced_and_removed() {
     let (fs, git) = (Script::new("fs", &["echo", "hang"]), Script::new("git", &["log"]));
     let node = World::new().start("a", Setup::without_servers(&[&fs, &git])).await;
-    node.registry.add(fs.spec(), false).await.unwrap();
+    node.registry.add(fs.spec(), None, false).await.unwrap();
     node.ready("fs", "a").await;
-    let error = node.registry.add(fs.spec(), false).await.unwrap_err();
+    let error = node.registry.add(fs.spec(), None, false).await.unwrap_err();
     assert_eq!(
         (error.kind, &*error.public),
-        (ErrorKind::InvalidParams, "server \"fs\" exists already: remove it first, or replace it")
+        (ErrorKind::Conflict, "server \"fs\" exists already: remove it first, or replace it")
     );
-    node.registry.add(git.spec(), false).await.unwrap();
+    node.registry.add(git.spec(), None, false).await.unwrap();
     node.ready("git", "a").await;
-    node.registry.add(fs.spec(), true).await.unwrap();
+    node.registry.add(fs.spec(), None, true).await.unwrap();
     fs.until("replaced", |seen| seen.connects.len() == 2 && seen.closed == 1).await;
     node.ready("fs", "a").await;
 
@@ -187,7 +187,7 @@ async fn servers_are_added_replaced_and_removed() {
 async fn whoever_waits_for_a_server_that_is_removed_is_told() {
     let fs = Script::new("fs", &["hang"]);
     let node = World::new().start("a", Setup { specs: vec![], ..Setup::of(&[&fs]) }).await;
-    node.registry.add(spanwire_model::ServerSpec { max_in_flight: Some(1), ..fs.spec() }, false).await.unwrap();
+    node.registry.add(spanwire_model::ServerSpec { max_in_flight: Some(1), ..fs.spec() }, None, false).await.unwrap();
     node.ready("fs", "a").await;
     let attached = node.registry.attached(&"fs".parse().unwrap()).unwrap();
     let anyone: Arc<str> = "anyone".into();
@@ -207,8 +207,11 @@ async fn whoever_waits_for_a_server_that_is_removed_is_told() {
 async fn stored_servers_come_back_and_secrets_are_never_stored() {
     let fs = Script::new("fs", &["echo"]);
     let store = Arc::new(MemoryStore::default());
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = super::world::ledger_in(folder.path()).await;
     let setup = |script: &Arc<Script>| Setup {
         store: store.clone(),
+        ledger: Some(ledger.clone()),
         resolve: Arc::new(|spec| {
             let mut spec = spec.clone();
             let Target::Stdio(target) = &mut spec.target else { panic!() };
@@ -222,11 +225,17 @@ async fn stored_servers_come_back_and_secrets_are_never_stored() {
     target.args.push("--token=${TOKEN}".into());
 
     let node = World::new().start("a", setup(&fs)).await;
-    node.registry.add(spec, false).await.unwrap();
+    node.registry.add(spec, None, false).await.unwrap();
     node.ready("fs", "a").await;
     node.stop().await;
-    let stored = spanwire_model::Store::scan(&*store, b"").unwrap();
-    let text: String = stored.iter().map(|(_, value)| String::from_utf8_lossy(value)).collect();
+    let mut text = String::new();
+    let mut read = |view: &dyn View, _| {
+        for (_, value) in view.scan(b"", None, 100).unwrap() {
+            text.push_str(&String::from_utf8_lossy(&value));
+        }
+        Ok(())
+    };
+    ledger.read(Shard::REGISTRY, &mut read).unwrap();
     assert!(text.contains("${TOKEN}") && !text.contains("s3cret"), "{text}");
 
     let node = World::new().start("a", setup(&fs)).await;
@@ -246,15 +255,17 @@ async fn stored_servers_come_back_and_secrets_are_never_stored() {
 #[tokio::test]
 async fn a_stored_server_that_cannot_be_resolved_can_be_removed() {
     let fs = Script::new("fs", &["echo"]);
-    let store = Arc::new(MemoryStore::default());
-    let node = World::new().start("a", Setup { store: store.clone(), ..Setup::without_servers(&[&fs]) }).await;
-    node.registry.add(fs.spec(), false).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = Some(super::world::ledger_in(folder.path()).await);
+    let node = World::new().start("a", Setup { ledger: ledger.clone(), ..Setup::without_servers(&[&fs]) }).await;
+    node.registry.add(fs.spec(), None, false).await.unwrap();
     node.stop().await;
     let no =
         |_: &spanwire_model::ServerSpec| Err(spanwire_model::Error::new(ErrorKind::InvalidParams, "no such variable"));
-    let setup = Setup { store: store.clone(), resolve: Arc::new(no), ..Setup::without_servers(&[&fs]) };
+    let setup = Setup { ledger, resolve: Arc::new(no), ..Setup::without_servers(&[&fs]) };
     let node = World::new().start("a", setup).await;
-    assert!(node.registry.inventory().servers.is_empty());
+    let down = node.entry("fs", "a", |entry| entry.health.state == ServerState::Down).await;
+    assert_eq!(down.health.detail.as_deref(), Some("no such variable"));
     assert!(node.registry.remove(&"fs".parse().unwrap()).await.unwrap());
     assert!(!node.registry.remove(&"fs".parse().unwrap()).await.unwrap());
     node.stop().await;
@@ -290,7 +301,7 @@ async fn a_shutdown_closes_every_server_and_ends_in_time() {
         assert_eq!(script.seen.borrow().closed, 1, "{}", script.id);
         assert_eq!(Arc::strong_count(script), 1, "nobody holds {} any more", script.id);
     }
-    assert!(node.registry.add(fs.spec(), true).await.is_err());
+    assert!(node.registry.add(fs.spec(), None, true).await.is_err());
 }
 
 #[tokio::test]
@@ -299,11 +310,14 @@ async fn a_registry_that_cannot_start_leaves_no_server_behind() {
     let world = World::new();
     let bus = world.bus("a");
     spanwire_model::Backbone::close(&*bus).await;
+    let folder = tempfile::tempdir().unwrap();
     let parts = spanwire_registry::Parts {
         connector: Arc::new(super::script::Scripts(vec![fs.clone()])),
         store: Arc::new(MemoryStore::default()),
         backbone: bus,
         resolve: Arc::new(|spec| Ok(spec.clone())),
+        ledger: super::world::ledger_in(folder.path()).await,
+        leases: Arc::new(spanwire_ledger::MemoryLeases::new("a".parse().unwrap())),
     };
     let config = spanwire_registry::Config::new("a".parse().unwrap());
     assert!(spanwire_registry::start(config, parts, vec![fs.spec()]).await.is_err());

@@ -54,7 +54,7 @@ async fn one_call_over_two_nodes_is_one_trace() {
     for pair in chain.windows(2) {
         assert_eq!(pair[1].parent_span_id, Some(pair[0].span_id), "{} below {}", pair[1].name, pair[0].name);
     }
-    let subject = "sw.v1.{tenant}.call.{principal}.{server}.{method}.{name}";
+    let subject = "sw.v1.{tenant}.node.{node}.{principal}.{server}.{method}.{name}";
     assert_eq!(
         chain.map(|span| (&*span.name, &*span.node)),
         [

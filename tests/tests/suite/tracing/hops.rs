@@ -12,7 +12,7 @@ use super::{
     exposition,
 };
 
-const CALL_TEMPLATE: &str = "sw.v1.{tenant}.call.{principal}.{server}.{method}.{name}";
+const CALL_TEMPLATE: &str = "sw.v1.{tenant}.node.{node}.{principal}.{server}.{method}.{name}";
 /// Spans of a call that crosses the bus.
 const REMOTE_HOPS: usize = 5;
 /// Spans of a call that does not.

@@ -159,3 +159,15 @@ async fn the_guard_passes_on_the_exit_code() {
     assert_eq!(run("exit 41").await, Some(41));
     assert_eq!(run("kill -9 $$").await, Some(137));
 }
+
+#[tokio::test]
+async fn a_server_whose_lease_is_over_is_killed_with_all_that_it_started() {
+    let now = tokio::time::Instant::now;
+    let (lease, keeper) = spanwire_model::Lease::new("place.under-test.0", 1, now() + Duration::from_secs(3600));
+    let connected = connect_fenced(&python(STUBBORN), &lease.fence()).await.unwrap();
+    let pids = pids(&connected).await;
+    keeper.valid_until.send_replace(now());
+    gone(&pids).await;
+    let error = ask(&connected, Method::ToolsCall, json!({"name": "pids"})).await.unwrap_err();
+    assert!(error.public.contains("server \"under-test\" "), "{error}");
+}

@@ -23,32 +23,10 @@ use crate::{
     testing::{command, machines, open, put},
 };
 
-/// The same harness as in the tests of the whole broker.
-#[path = "../../../../../tests/src/nats.rs"]
-#[allow(dead_code, unreachable_pub)]
-pub(super) mod nats;
-
-pub(super) use nats::{NatsServer, Proxy};
-
 /// How long anything may take on a busy machine.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(super) const SHARD: Shard = Shard::REGISTRY;
-
-/// A server with JetStream.
-pub(super) struct Server {
-    pub(super) nats: NatsServer,
-    pub(super) folder: tempfile::TempDir,
-}
-
-impl Server {
-    pub(super) async fn start() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().to_str().unwrap().to_owned();
-        let nats = NatsServer::start_with(&["-js", "-sd", &path]).await.unwrap();
-        Self { nats, folder }
-    }
-}
 
 /// Leases among nodes of one process.
 #[derive(Default, Clone)]
@@ -102,7 +80,7 @@ impl Recipe {
             store.clone(),
             &machines,
             Arc::new(self.leases.clone()),
-            &telemetry,
+            telemetry.clone(),
             (self.options)(options),
         );
         Node { ledger: ledger.await.unwrap(), client, store, telemetry }
@@ -160,7 +138,7 @@ impl Node {
         until("two nodes agree", || {
             let (own, its) = (self.status(), other.status());
             let agreed = (own.applied, &own.hash) == (its.applied, &its.hash);
-            agreed.then_some(()).ok_or((own, its))
+            agreed.then_some(()).ok_or_else(|| format!("{own:?} and {its:?}"))
         })
         .await;
     }

@@ -1,0 +1,179 @@
+//! The context through its service, on a ledger in memory.
+
+use std::sync::{Arc, atomic::Ordering};
+
+use spanwire_model::{ErrorKind, ReadLevel, ShardState};
+use spanwire_telemetry::Telemetry;
+use uuid::Uuid;
+
+use super::{append, author, deadline, delete, json, key, ledger::MemoryLedger, now, options, put, space};
+use crate::{
+    Access, AllowList, Config, Contexts, Expect, ListQuery, LogQuery, OnBehalf, Operation, Options, Reading, Rule,
+    Transaction, Verb,
+};
+
+pub(super) fn contexts() -> (Contexts, Arc<MemoryLedger>, Telemetry) {
+    contexts_with(|config| config)
+}
+
+pub(super) fn contexts_with(change: impl FnOnce(Config) -> Config) -> (Contexts, Arc<MemoryLedger>, Telemetry) {
+    let node: spanwire_model::NodeId = "left".parse().unwrap();
+    let telemetry = Telemetry::disabled(node.clone());
+    let ledger = Arc::new(MemoryLedger::new());
+    let contexts = Contexts::new(ledger.clone(), change(Config::new(node)), telemetry.clone());
+    (contexts, ledger, telemetry)
+}
+
+pub(super) fn ann(contexts: &Contexts) -> OnBehalf {
+    contexts.on_behalf(author("ann"))
+}
+
+#[tokio::test]
+async fn what_is_written_is_read() {
+    let (contexts, _, _) = contexts();
+    let ann = ann(&contexts);
+    let plan = space("plan");
+    let transaction = Transaction {
+        conditions: vec![],
+        operations: vec![put("team/a", "[1]"), put("team/b", "2"), put("zoo", "3"), delete("none")],
+    };
+    let written = ann.write(&plan, transaction, options()).await.unwrap();
+    assert_eq!(written.sequence, 1);
+    assert_eq!(written.results.iter().map(|done| done.version).collect::<Vec<_>>(), [Some(1), Some(1), Some(1), None]);
+    assert_eq!(written.results.iter().map(|done| done.changed).collect::<Vec<_>>(), [true, true, true, false]);
+    let written = ann.write(&plan, Transaction::one(append("team/a", &["2"])), options()).await.unwrap();
+    assert_eq!((written.sequence, written.results[0].length), (2, Some(2)));
+    let reading = Reading { level: ReadLevel::AtLeast(2), deadline: deadline() };
+    let seen = ann.get(&plan, &key("team/a"), reading).await.unwrap();
+    let item = seen.value.unwrap();
+    assert_eq!((item.value.unwrap().as_str(), item.version, item.created, seen.sequence), ("[1,2]", 2, 1, 2));
+    let both = ann.get_many(&plan, &[key("zoo"), key("none")], now()).await.unwrap();
+    assert_eq!(both.value.iter().map(Option::is_some).collect::<Vec<_>>(), [true, false]);
+    let query = ListQuery { prefix: "team/".into(), limit: 1, ..ListQuery::default() };
+    let page = ann.list(&plan, &query, now()).await.unwrap().value;
+    assert_eq!((page.items[0].key.clone(), page.next.clone()), (key("team/a"), Some(key("team/a"))));
+    assert_eq!(page.items[0].value, None);
+    let query = ListQuery { after: page.next, values: true, ..query };
+    let page = ann.list(&plan, &query, now()).await.unwrap().value;
+    assert_eq!(
+        (page.items[0].key.clone(), page.items[0].value.clone(), page.next),
+        (key("team/b"), Some(json("2")), None)
+    );
+    let snapshot = ann.snapshot(&plan, now()).await.unwrap();
+    assert_eq!((snapshot.value.len(), snapshot.sequence), (3, 2));
+    let query = LogQuery { prefix: "team/a".into(), values: true, limit: 1, ..LogQuery::default() };
+    let page = ann.log(&plan, &query, now()).await.unwrap().value;
+    assert_eq!((page.events.len(), page.events[0].value.clone(), page.next), (1, Some(json("[1]")), Some(2)));
+    let page = ann.log(&plan, &LogQuery { from: 2, ..query }, now()).await.unwrap().value;
+    assert_eq!((page.events.len(), page.next), (1, None));
+    assert_eq!(ann.versions(&plan, &key("team/a"), 1, now()).await.unwrap().value[0].sequence, 2);
+    let info = ann.describe(&plan, now()).await.unwrap().value.unwrap();
+    assert_eq!((info.keys, info.events, info.last), (3, 4, 2));
+    ann.write(&space("a"), Transaction::one(put("x", "1")), options()).await.unwrap();
+    let names = |found: Vec<crate::SpaceInfo>| found.iter().map(|info| info.name.to_string()).collect::<Vec<_>>();
+    assert_eq!(names(ann.spaces("", None, 0, now()).await.unwrap()), ["a", "plan"]);
+    assert_eq!(names(ann.spaces("p", None, 0, now()).await.unwrap()), ["plan"]);
+    assert_eq!(names(ann.spaces("", Some(&space("a")), 0, now()).await.unwrap()), ["plan"]);
+    assert_eq!(ann.drop_space(&plan, options()).await.unwrap(), Some(3));
+    assert_eq!(ann.describe(&plan, now()).await.unwrap().value, None);
+}
+
+#[tokio::test]
+async fn a_write_whose_outcome_is_unknown_is_found_out_by_its_operation() {
+    let (contexts, ledger, _) = contexts();
+    let ann = ann(&contexts);
+    let once = || Transaction::one(append("log", &["1"]));
+    ledger.loses_next.store(true, Ordering::SeqCst);
+    let error = ann.write(&space("s"), once(), options()).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::DeadlineExceeded);
+    let operation: Uuid = error.data.unwrap().get("operation").unwrap().read().unwrap();
+    let again = Options { operation: Some(operation), ..options() };
+    let written = ann.write(&space("s"), once(), again).await.unwrap();
+    assert_eq!((written.sequence, written.results[0].length), (1, Some(1)));
+    let other = ann.write(&space("s"), Transaction::one(put("log", "1")), again).await.unwrap_err();
+    assert_eq!(other.kind, ErrorKind::Conflict);
+    let other = ann.drop_space(&space("s"), again).await.unwrap_err();
+    assert_eq!(other.kind, ErrorKind::Conflict);
+}
+
+#[tokio::test]
+async fn a_node_that_is_cut_off_says_so() {
+    let (contexts, ledger, _) = contexts();
+    let ann = ann(&contexts);
+    ann.write(&space("s"), Transaction::one(put("a", "1")), options()).await.unwrap();
+    ledger.set_state(ShardState::CutOff);
+    let error = ann.write(&space("s"), Transaction::one(put("a", "2")), options()).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Unavailable);
+    let seen = ann.get(&space("s"), &key("a"), now()).await.unwrap();
+    assert_eq!((seen.value.unwrap().version, seen.stale_ms), (1, Some(1500)));
+    let reading = Reading { level: ReadLevel::Linearizable, deadline: deadline() };
+    assert_eq!(ann.get(&space("s"), &key("a"), reading).await.unwrap_err().kind, ErrorKind::Unavailable);
+    assert_eq!(ann.snapshot(&space("s"), reading).await.unwrap_err().kind, ErrorKind::Unavailable);
+}
+
+#[tokio::test]
+async fn a_write_is_a_span_of_its_caller_and_the_author_of_its_versions() {
+    let (contexts, ledger, telemetry) = contexts();
+    let ann = ann(&contexts);
+    ann.write(&space("s"), Transaction::one(put("a", "1")), options()).await.unwrap();
+    let unmet = Transaction::one(put("a", "2")).when(key("a"), Expect::Absent);
+    assert_eq!(ann.write(&space("s"), unmet, options()).await.unwrap_err().kind, ErrorKind::Conflict);
+    let spans = telemetry.ring().trace(0xabc).unwrap();
+    assert_eq!(spans.len(), 2);
+    for span in &spans {
+        assert_eq!((span.name.as_ref(), span.parent_span_id), ("context write", Some(0xdef)));
+    }
+    let item = ann.get(&space("s"), &key("a"), now()).await.unwrap().value.unwrap();
+    let span = format!("{:016x}", spans[0].span_id);
+    assert_eq!(item.writer.span.as_deref(), Some(span.as_str()));
+    let entry = ledger.entries(Contexts::shard_of(&space("s"))).remove(0);
+    assert_eq!(entry.command.author.trace.unwrap().span_id, spans[0].span_id);
+    let text = telemetry.metrics().encode_openmetrics();
+    for outcome in ["done", "conflict"] {
+        let line = format!("spanwire_context_operations_total{{operation=\"put\",outcome=\"{outcome}\"}} 1");
+        assert!(text.contains(&line), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn what_may_not_be_read_is_not_there() {
+    let rule = |principal: &str, key: &str, verbs: &[Verb]| Rule {
+        principal: principal.into(),
+        space: "s".into(),
+        key: key.into(),
+        verbs: verbs.to_vec(),
+    };
+    let rules = vec![
+        rule("ann", "*", &Verb::ALL),
+        rule("bob", "open/*", &[Verb::Read, Verb::Write]),
+        rule("bob", "box", &[Verb::Append]),
+    ];
+    let access: Arc<dyn Access> = Arc::new(AllowList::new(rules));
+    let (contexts, _, _) = contexts_with(|config| Config { access, ..config });
+    let (ann, bob, eve) = (ann(&contexts), contexts.on_behalf(author("bob")), contexts.on_behalf(author("eve")));
+    let s = space("s");
+    let transaction = Transaction { conditions: vec![], operations: vec![put("open/a", "1"), put("shut/a", "1")] };
+    ann.write(&s, transaction, options()).await.unwrap();
+    assert_eq!(bob.get(&s, &key("shut/a"), now()).await.unwrap().value, None);
+    assert!(bob.get(&s, &key("open/a"), now()).await.unwrap().value.is_some());
+    assert_eq!(bob.list(&s, &ListQuery::default(), now()).await.unwrap().value.items.len(), 1);
+    assert_eq!(bob.snapshot(&s, now()).await.unwrap().value.len(), 1);
+    assert_eq!(bob.log(&s, &LogQuery::default(), now()).await.unwrap().value.events.len(), 1);
+    assert!(bob.versions(&s, &key("shut/a"), 0, now()).await.unwrap().value.is_empty());
+    assert_eq!(bob.get_many(&s, &[key("shut/a")], now()).await.unwrap().value, [None]);
+    assert!(bob.describe(&s, now()).await.unwrap().value.is_some());
+    assert!(eve.describe(&s, now()).await.unwrap().value.is_none());
+    assert!(eve.spaces("", None, 0, now()).await.unwrap().is_empty());
+    let denied = async |transaction| {
+        let error = bob.write(&s, transaction, options()).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Denied);
+    };
+    denied(Transaction::one(put("shut/b", "1"))).await;
+    denied(Transaction::one(put("open/b", "1")).when(key("shut/a"), Expect::Absent)).await;
+    denied(Transaction::one(put("box", "1"))).await;
+    denied(Transaction::one(Operation::PatchMerge { key: key("box"), patch: json("{}") })).await;
+    bob.write(&s, Transaction::one(append("box", &["1"])), options()).await.unwrap();
+    bob.write(&s, Transaction::one(put("open/b", "1")), options()).await.unwrap();
+    assert_eq!(bob.drop_space(&s, options()).await.unwrap_err().kind, ErrorKind::Denied);
+    assert_eq!(ann.drop_space(&s, options()).await.unwrap(), Some(4));
+}

@@ -1,0 +1,70 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use spanwire_mcp::{Json, Revision};
+use spanwire_model::{Listing, Placed, ServerFacts, Source};
+
+use super::*;
+
+fn entry(node: &str, placed: Option<(u16, u64)>) -> Arc<ServerEntry> {
+    Arc::new(ServerEntry {
+        id: "fs".parse().unwrap(),
+        node: node.parse().unwrap(),
+        local: node == "a",
+        transport: "stdio".into(),
+        facts: Some(Arc::new(ServerFacts {
+            revision: Revision::CANONICAL,
+            info: Json::empty_object(),
+            capabilities: Json::empty_object(),
+            instructions: None,
+        })),
+        listing: Arc::new(Listing::default()),
+        health: Health { state: ServerState::Ready, detail: None, restarts: 2 },
+        call_timeout: None,
+        source: Source::Registry,
+        placed: placed.map(|(replica, token)| Placed { replica, token }),
+        load: 4,
+    })
+}
+
+fn wanted() -> Vec<Wanted> {
+    vec![Wanted {
+        id: "fs".parse().unwrap(),
+        source: Source::Registry,
+        placement: Placement::Any,
+        replicas: 2,
+        home: None,
+        by: "ada".into(),
+        version: 1,
+        problem: None,
+    }]
+}
+
+#[test]
+fn of_two_that_claim_one_replica_the_later_one_has_it() {
+    let check = |servers: &[(&str, Option<(u16, u64)>)], expected: &[&str]| {
+        let servers = servers.iter().map(|(node, placed)| entry(node, *placed)).collect();
+        let seen = shown(servers, &wanted(), &mut BTreeMap::new());
+        let nodes: Vec<&str> = seen.iter().map(|entry| entry.node.as_str()).collect();
+        assert_eq!(nodes, expected);
+    };
+    check(&[("b", Some((0, 7))), ("a", Some((0, 9)))], &["a"]);
+    check(&[("a", Some((0, 7))), ("b", Some((0, 9)))], &["b"]);
+    check(&[("b", Some((1, 7))), ("a", Some((0, 9)))], &["a", "b"]);
+    check(&[("b", None), ("a", Some((0, 9)))], &["a", "b"]);
+}
+
+#[test]
+fn a_server_between_two_nodes_is_down_and_keeps_its_listing() {
+    let mut last = BTreeMap::new();
+    shown(vec![entry("a", Some((0, 7)))], &wanted(), &mut last);
+    let seen = shown(Vec::new(), &wanted(), &mut last);
+    let [entry_between] = seen.as_slice() else { panic!("{seen:?}") };
+    assert_eq!((entry_between.health.state, entry_between.local, entry_between.load), (ServerState::Down, false, 0));
+    assert!(entry_between.facts.is_some() && entry_between.placed.is_some());
+    assert!(entry_between.health.detail.as_ref().unwrap().contains("the last one was \"a\""));
+    // Somebody starts it, even if it is not up yet: that one is shown.
+    assert_eq!(shown(vec![entry("b", Some((0, 8)))], &wanted(), &mut last)[0].node.as_str(), "b");
+    // It is not wanted any more.
+    assert!(shown(Vec::new(), &[], &mut last).is_empty());
+    assert!(shown(Vec::new(), &wanted(), &mut last).is_empty());
+}

@@ -1,0 +1,243 @@
+//! Who runs a server that any node may run: whoever holds the lease of one of its replicas.
+//!
+//! The task here takes leases; the owner starts what was taken, and the supervisor gives the lease back once its server is closed, so
+//! that two nodes never run one replica. Each node decides for itself: all rank the alive nodes alike for each server, the first
+//! ones try at once and the others a little later, so that servers spread over the nodes and races are rare. The lease settles the rest.
+
+mod rank;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use spanwire_model::{Holdings, Inventory, Lease, Leases, NodeId, NodeState, Placed, Result, ServerId};
+use tokio::{
+    sync::{oneshot, watch},
+    time::{Instant, sleep_until},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{Config, Handle, owner::Command};
+
+/// How much later a node tries than the one that is ranked before it.
+const STEP: Duration = Duration::from_millis(300);
+
+/// Longest time that a node lets the others go first.
+const MAX_DELAY: Duration = Duration::from_secs(3);
+
+/// When a lease that was not to be had is tried again, if nothing is heard of it before.
+const TRY_AGAIN: Duration = Duration::from_secs(1);
+
+/// How long a node leaves a server to the others after it could not start it.
+pub(crate) const REST: Duration = Duration::from_secs(30);
+
+/// What the node would run if it had the lease, with the number of replicas.
+pub(crate) type Wishes = BTreeMap<ServerId, u16>;
+
+/// The right to run one replica of a server on this node. Dropping it gives it back.
+pub(crate) struct Claim {
+    pub(crate) placed: Placed,
+    pub(crate) lease: Lease,
+    /// Told when the lease was given back.
+    pub(crate) back: oneshot::Sender<GivenBack>,
+}
+
+/// Why a claim was given back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum GivenBack {
+    /// It is not wanted here any more, or it was lost.
+    Ended,
+    /// The server does not start here.
+    Unfit,
+}
+
+/// What the placement works with.
+pub(crate) struct Parts {
+    pub(crate) leases: Arc<dyn Leases>,
+    pub(crate) wishes: watch::Receiver<Arc<Wishes>>,
+    /// Cancelled when no lease is to be taken any more.
+    pub(crate) leaving: CancellationToken,
+}
+
+/// Starts to take leases, after the time that the configuration gives the nodes to find each other.
+pub(crate) fn start(config: Arc<Config>, handle: Handle, parts: Parts) {
+    let placement = Placement {
+        holdings: parts.leases.watch(),
+        inventory: handle.watch(),
+        leases: parts.leases,
+        wishes: parts.wishes,
+        seats: BTreeMap::new(),
+        taking: FuturesUnordered::new(),
+        taken: FuturesUnordered::new(),
+        handle: handle.clone(),
+        config,
+    };
+    handle.tasks().spawn(placement.run(parts.leaving));
+}
+
+/// The name of a lease.
+pub(crate) fn lease_name(id: &ServerId, replica: u16) -> String {
+    format!("place.{id}.{replica}")
+}
+
+struct Placement {
+    config: Arc<Config>,
+    handle: Handle,
+    leases: Arc<dyn Leases>,
+    wishes: watch::Receiver<Arc<Wishes>>,
+    holdings: watch::Receiver<Arc<Holdings>>,
+    inventory: watch::Receiver<Arc<Inventory>>,
+    /// How it stands with each server that is wished.
+    seats: BTreeMap<ServerId, Seat>,
+    taking: FuturesUnordered<BoxFuture<'static, (ServerId, u16, Result<Option<Lease>>)>>,
+    taken: FuturesUnordered<BoxFuture<'static, (ServerId, GivenBack)>>,
+}
+
+/// How it stands with one server.
+enum Seat {
+    /// No replica is free.
+    Full,
+    /// A replica is free; this node tries to take it then.
+    Due(Instant),
+    /// A lease is being taken, or was taken and not given back yet.
+    Busy,
+    /// The server does not start here; others may try until then.
+    Resting(Instant),
+}
+
+impl Placement {
+    async fn run(mut self, leaving: CancellationToken) {
+        let stopping = self.handle.stopping().clone();
+        tokio::select! {
+            () = stopping.cancelled() => return,
+            () = leaving.cancelled() => return,
+            () = tokio::time::sleep(self.config.settle) => {}
+        }
+        let mut watched = [true; 3];
+        loop {
+            let next = self.plan(Instant::now());
+            let wake = async {
+                match next {
+                    Some(at) => sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = stopping.cancelled() => return,
+                () = leaving.cancelled() => return,
+                () = wake => {}
+                changed = self.wishes.changed(), if watched[0] => watched[0] = changed.is_ok(),
+                changed = self.holdings.changed(), if watched[1] => watched[1] = changed.is_ok(),
+                changed = self.inventory.changed(), if watched[2] => watched[2] = changed.is_ok(),
+                Some((id, replica, lease)) = self.taking.next() => self.took(id, replica, lease).await,
+                Some((id, why)) = self.taken.next() => self.given_back(id, why),
+            }
+        }
+    }
+
+    /// Takes what is due; returns when the next one is.
+    fn plan(&mut self, now: Instant) -> Option<Instant> {
+        let wishes = self.wishes.borrow_and_update().clone();
+        let holdings = self.holdings.borrow_and_update().clone();
+        let alive = alive(&self.inventory.borrow_and_update(), &self.config.node);
+        self.seats.retain(|id, seat| wishes.contains_key(id) || matches!(seat, Seat::Busy));
+        let (mut next, mut due) = (None::<Instant>, Vec::new());
+        for (id, replicas) in wishes.iter() {
+            let rank = rank::rank(id, &self.config.node, &alive);
+            let free = free_replica(id, *replicas, rank, &holdings);
+            let seat = self.seats.entry(id.clone()).or_insert(Seat::Full);
+            let at = match (&*seat, free) {
+                (Seat::Busy, _) => continue,
+                (Seat::Resting(until), _) if *until > now => *until,
+                (_, None) => {
+                    *seat = Seat::Full;
+                    continue;
+                }
+                (Seat::Due(at), Some(_)) => *at,
+                (Seat::Full | Seat::Resting(_), Some(_)) => now + delay(rank, *replicas),
+            };
+            match free {
+                Some(replica) if at <= now => {
+                    *seat = Seat::Busy;
+                    due.push((id.clone(), replica));
+                }
+                Some(_) | None => {
+                    if !matches!(seat, Seat::Resting(_)) {
+                        *seat = Seat::Due(at);
+                    }
+                    next = Some(next.map_or(at, |next| next.min(at)));
+                }
+            }
+        }
+        for (id, replica) in due {
+            self.take(id, replica);
+        }
+        next
+    }
+
+    fn take(&self, id: ServerId, replica: u16) {
+        let (leases, ttl) = (self.leases.clone(), self.config.lease_ttl);
+        self.taking.push(
+            async move {
+                let lease = leases.acquire(&lease_name(&id, replica), ttl).await;
+                (id, replica, lease)
+            }
+            .boxed(),
+        );
+    }
+
+    async fn took(&mut self, id: ServerId, replica: u16, lease: Result<Option<Lease>>) {
+        let lease = match lease {
+            Ok(Some(lease)) => lease,
+            Ok(None) => return self.not_taken(id),
+            Err(error) => {
+                tracing::debug!(server = %id, "cannot take its lease: {error}");
+                return self.not_taken(id);
+            }
+        };
+        let (back, given_back) = oneshot::channel();
+        let placed = Placed { replica, token: lease.token() };
+        tracing::info!(server = %id, replica, token = placed.token, "placed on this node");
+        let server = id.clone();
+        // The sender is dropped without a word where nobody wanted the claim any more.
+        self.taken.push(async move { (server, given_back.await.unwrap_or(GivenBack::Ended)) }.boxed());
+        self.handle.tell(Command::Placed { id, claim: Box::new(Claim { placed, lease, back }) }).await;
+    }
+
+    fn not_taken(&mut self, id: ServerId) {
+        self.seats.insert(id, Seat::Due(Instant::now() + TRY_AGAIN));
+    }
+
+    fn given_back(&mut self, id: ServerId, why: GivenBack) {
+        let seat = match why {
+            GivenBack::Ended => Seat::Full,
+            GivenBack::Unfit => Seat::Resting(Instant::now() + REST),
+        };
+        self.seats.insert(id, seat);
+    }
+}
+
+/// The nodes that may take a server, this one included.
+fn alive(inventory: &Inventory, own: &NodeId) -> BTreeSet<NodeId> {
+    let alive = inventory.nodes.iter().filter(|node| node.state == NodeState::Alive).map(|node| node.id.clone());
+    alive.chain([own.clone()]).collect()
+}
+
+/// The replica that the node of this rank takes: its own one if that is free, else the first free one.
+fn free_replica(id: &ServerId, replicas: u16, rank: usize, holdings: &Holdings) -> Option<u16> {
+    let is_free = |replica: &u16| !holdings.contains_key(lease_name(id, *replica).as_str());
+    let own = u16::try_from(rank).ok().filter(|rank| *rank < replicas);
+    own.into_iter().chain(0..replicas).find(is_free)
+}
+
+/// How long a node of this rank lets the others go first.
+fn delay(rank: usize, replicas: u16) -> Duration {
+    let behind = (rank + 1).saturating_sub(usize::from(replicas.max(1)));
+    STEP.saturating_mul(u32::try_from(behind).unwrap_or(u32::MAX)).min(MAX_DELAY)
+}
+
+#[cfg(test)]
+mod tests;

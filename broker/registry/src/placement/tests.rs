@@ -1,0 +1,61 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use spanwire_model::Holding;
+
+use super::*;
+
+fn nodes(count: usize) -> BTreeSet<NodeId> {
+    (0..count).map(|number| format!("n{number}").parse().unwrap()).collect()
+}
+
+fn server(number: usize) -> ServerId {
+    format!("s{number}").parse().unwrap()
+}
+
+#[test]
+fn every_node_has_a_rank_of_its_own_and_servers_spread() {
+    let nodes = nodes(3);
+    let mut first = BTreeMap::<&NodeId, usize>::new();
+    for number in 0..300 {
+        let mut ranks: Vec<usize> = nodes.iter().map(|node| rank::rank(&server(number), node, &nodes)).collect();
+        let node = nodes.iter().nth(ranks.iter().position(|rank| *rank == 0).unwrap()).unwrap();
+        *first.entry(node).or_default() += 1;
+        ranks.sort_unstable();
+        assert_eq!(ranks, [0, 1, 2]);
+    }
+    assert!(first.len() == 3 && first.values().all(|count| *count > 50), "{first:?}");
+}
+
+#[test]
+fn only_the_servers_of_a_node_that_goes_move() {
+    let (all, gone) = (nodes(4), "n2".parse::<NodeId>().unwrap());
+    let left: BTreeSet<NodeId> = all.iter().filter(|node| **node != gone).cloned().collect();
+    let first = |server: &ServerId, nodes: &BTreeSet<NodeId>| {
+        nodes.iter().find(|node| rank::rank(server, node, nodes) == 0).unwrap().clone()
+    };
+    for number in 0..100 {
+        let (before, after) = (first(&server(number), &all), first(&server(number), &left));
+        assert!(before == gone || before == after);
+    }
+}
+
+#[test]
+fn which_replica_a_node_takes_and_how_late() {
+    let held = |replicas: &[u16]| -> Holdings {
+        let holding = || Holding { node: "x".parse().unwrap(), token: 1 };
+        replicas.iter().map(|replica| (Arc::from(lease_name(&server(1), *replica)), holding())).collect()
+    };
+    let check = |rank: usize, replicas: u16, taken: &[u16], expected: Option<u16>| {
+        assert_eq!(free_replica(&server(1), replicas, rank, &held(taken)), expected, "{rank} {replicas} {taken:?}");
+    };
+    check(0, 1, &[], Some(0));
+    check(1, 1, &[], Some(0));
+    check(1, 2, &[], Some(1));
+    check(1, 2, &[1], Some(0));
+    check(5, 3, &[0], Some(1));
+    check(0, 2, &[0, 1], None);
+    assert_eq!(delay(0, 1), Duration::ZERO);
+    assert_eq!(delay(1, 2), Duration::ZERO);
+    assert_eq!((delay(1, 1), delay(3, 2)), (STEP, STEP * 2));
+    assert_eq!(delay(1000, 1), MAX_DELAY);
+}

@@ -1,0 +1,73 @@
+//! The registry's own log: what this node reads of it and writes to it.
+
+use std::{sync::Arc, time::Duration};
+
+use serde::de::DeserializeOwned;
+use spanwire_mcp::Json;
+use spanwire_model::{Author, Command, Error, ErrorKind, Ledger, NodeId, Principal, Result, ServerId, Shard};
+use tokio::{sync::watch, time::Instant};
+use uuid::Uuid;
+
+use crate::machine::{self, AgentRecord, COMMAND_VERSION, Change, ServerRecord};
+
+/// Longest that one change may take.
+const APPEND_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The registry's shard of the ledger, as this node sees it.
+#[derive(Clone)]
+pub(crate) struct Register {
+    pub(crate) node: NodeId,
+    ledger: Arc<dyn Ledger>,
+}
+
+impl Register {
+    pub(crate) fn new(node: NodeId, ledger: Arc<dyn Ledger>) -> Self {
+        Self { node, ledger }
+    }
+
+    /// Appends a change on the operator's behalf, and returns its outcome.
+    ///
+    /// # Errors
+    /// What the machine refused, and what the ledger fails with: `Unavailable` when it is out of reach, at once.
+    pub(crate) async fn append(&self, operation: Uuid, change: &Change) -> Result<Json> {
+        let body = Json::from_serialize(change).map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))?;
+        let author = Author { principal: Principal::OPERATOR.into(), node: self.node.clone(), call: None, trace: None };
+        let command = Command { operation, version: COMMAND_VERSION, author, body };
+        let receipt = self.ledger.append(Shard::REGISTRY, command, Instant::now() + APPEND_TIMEOUT).await?;
+        receipt.outcome.map_err(Error::from)
+    }
+
+    /// Appends a change, and reads its outcome.
+    pub(crate) async fn change<T: DeserializeOwned>(&self, change: &Change) -> Result<T> {
+        let outcome = self.append(Uuid::now_v7(), change).await?;
+        let odd = |error: serde_json::Error| {
+            Error::new(ErrorKind::Internal, "the registry answered in a form of its own").with_private(error)
+        };
+        outcome.read().map_err(odd)
+    }
+
+    /// All servers, in the order of their ids. `None` for a record that cannot be read.
+    pub(crate) fn servers(&self) -> Result<Vec<(ServerId, Option<ServerRecord>)>> {
+        let mut servers = Vec::new();
+        self.ledger.read(Shard::REGISTRY, &mut |view, _| {
+            servers = machine::servers(view)?;
+            Ok(())
+        })?;
+        Ok(servers)
+    }
+
+    /// All agents, in the order of their ids.
+    pub(crate) fn agents(&self) -> Result<Vec<(String, Option<AgentRecord>)>> {
+        let mut agents = Vec::new();
+        self.ledger.read(Shard::REGISTRY, &mut |view, _| {
+            agents = machine::agents(view)?;
+            Ok(())
+        })?;
+        Ok(agents)
+    }
+
+    /// Tells when there is something new.
+    pub(crate) fn applied(&self) -> watch::Receiver<u64> {
+        self.ledger.applied(Shard::REGISTRY)
+    }
+}

@@ -1,0 +1,267 @@
+//! Which replica of a server gets a call.
+//!
+//! One of this node comes first, as long as it takes the call at once. Otherwise two of the others are drawn, and the less busy of them
+//! has it: by what its node said last of its load, and by what this node has sent there since. Replicas that are about to leave, that
+//! were found sick, or whose node is silent are asked only when no better one is left.
+
+mod breaker;
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use spanwire_model::{Inventory, NodeId, NodeState, Outcome, ServerEntry, ServerId};
+use spanwire_registry::Handle as Registry;
+use tokio::time::Instant;
+
+use self::breaker::{Breaker, Trust, Verdict};
+use crate::{Inner, forward::nothing_executed};
+
+/// A replica on another node that can have a call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Candidate {
+    pub(crate) node: NodeId,
+    pub(crate) standing: Standing,
+    /// Calls that it has, as far as this node knows.
+    pub(crate) load: u32,
+}
+
+/// How good a replica is found, best first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// Nothing speaks against it, or one call shall find out.
+    Well { is_trial: bool },
+    /// Its node takes nothing new.
+    Draining,
+    /// Its calls failed.
+    Sick,
+    /// Its node is silent.
+    Suspect,
+}
+
+/// What this node knows of replicas by its own calls.
+#[derive(Debug)]
+pub(crate) struct Replicas {
+    /// Locked for a look-up only.
+    known: Mutex<HashMap<(ServerId, NodeId), Known>>,
+    dice: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Known {
+    /// Calls of this node that it has.
+    outstanding: u32,
+    breaker: Breaker,
+}
+
+/// A call that a replica has. Dropped without [`Self::ended`], the caller went away.
+pub(crate) struct Sent {
+    inner: Arc<Inner>,
+    key: (ServerId, NodeId),
+    is_trial: bool,
+    verdict: Verdict,
+}
+
+impl Standing {
+    /// The standing in one word, for spans; `None` when there is nothing to say.
+    pub(crate) fn as_str(self) -> Option<&'static str> {
+        match self {
+            Self::Well { is_trial: false } => None,
+            Self::Well { is_trial: true } => Some("trial"),
+            Self::Draining => Some("draining"),
+            Self::Sick => Some("open"),
+            Self::Suspect => Some("suspect"),
+        }
+    }
+
+    pub(crate) fn is_well(self) -> bool {
+        matches!(self, Self::Well { .. })
+    }
+
+    fn rank(self) -> u8 {
+        match self {
+            Self::Well { .. } => 0,
+            Self::Draining => 1,
+            Self::Sick => 2,
+            Self::Suspect => 3,
+        }
+    }
+}
+
+impl Replicas {
+    pub(crate) fn new() -> Self {
+        // Different on each node, so that they do not all draw the same.
+        let seed = uuid::Uuid::new_v4().as_u64_pair().0;
+        Self { known: Mutex::default(), dice: AtomicU64::new(seed) }
+    }
+
+    /// Every entry is whole after each critical section, so a poisoned lock is one that can be used.
+    fn known(&self) -> MutexGuard<'_, HashMap<(ServerId, NodeId), Known>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A number that nobody can rely on to be secret.
+    fn roll(&self) -> u64 {
+        mixed(self.dice.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed))
+    }
+
+    /// The replicas on other nodes that can be called and were not tried.
+    fn candidates(
+        &self,
+        registry: &Registry,
+        inventory: &Inventory,
+        server: &ServerId,
+        tried: &[NodeId],
+    ) -> Vec<Candidate> {
+        let (now, known) = (Instant::now(), self.known());
+        let candidate = |node: &NodeId| {
+            let entry = known.get(&(server.clone(), node.clone()));
+            let trust = entry.map_or(Trust::Well, |known| known.breaker.trust(now));
+            let outstanding = entry.map_or(0, |known| known.outstanding);
+            Candidate {
+                node: node.clone(),
+                standing: standing(state_of(inventory, node), trust),
+                load: registry.load(node, server).saturating_add(outstanding),
+            }
+        };
+        callable(inventory, server).filter(|node| !tried.contains(node)).map(candidate).collect()
+    }
+
+    /// Chooses a replica on another node.
+    pub(crate) fn choose(
+        &self,
+        registry: &Registry,
+        inventory: &Inventory,
+        server: &ServerId,
+        tried: &[NodeId],
+    ) -> Option<Candidate> {
+        pick(self.candidates(registry, inventory, server, tried), self.roll())
+    }
+
+    /// Forgets what is not there any more.
+    pub(crate) fn keep_only(&self, inventory: &Inventory) {
+        self.known().retain(|(server, node), known| {
+            let key = |entry: &Arc<ServerEntry>| (&entry.id, &entry.node).cmp(&(server, node));
+            known.outstanding > 0 || inventory.servers.binary_search_by(key).is_ok()
+        });
+    }
+}
+
+impl Sent {
+    /// A call is sent to a replica.
+    pub(crate) fn to(inner: &Arc<Inner>, server: &ServerId, node: &NodeId) -> Self {
+        let key = (server.clone(), node.clone());
+        let mut known = inner.replicas.known();
+        let entry =
+            known.entry(key.clone()).or_insert(Known { outstanding: 0, breaker: Breaker::Closed { failures: 0 } });
+        entry.outstanding += 1;
+        let (breaker, is_trial) = entry.breaker.begin(Instant::now());
+        entry.breaker = breaker;
+        drop(known);
+        Self { inner: inner.clone(), key, is_trial, verdict: Verdict::Unknown }
+    }
+
+    /// The call has its outcome. `heard` is whether anything came of it before.
+    pub(crate) fn ended(mut self, outcome: &Outcome, heard: bool) {
+        // Without a connection of our own, an error says nothing of the other node.
+        if self.inner.backbone.is_connected() || outcome.is_ok() {
+            self.verdict = verdict(outcome, heard);
+        }
+    }
+}
+
+impl Drop for Sent {
+    fn drop(&mut self) {
+        let replicas = &self.inner.replicas;
+        #[allow(clippy::cast_precision_loss, reason = "a chance needs no more")]
+        let chance = (replicas.roll() >> 11) as f64 / (1_u64 << 53) as f64;
+        let mut known = replicas.known();
+        let Some(entry) = known.get_mut(&self.key) else { return };
+        entry.outstanding = entry.outstanding.saturating_sub(1);
+        let before = entry.breaker;
+        entry.breaker = before.end(self.verdict, self.is_trial, Instant::now(), chance);
+        let is_news = entry.breaker.is_open() && !before.is_open();
+        drop(known);
+        if is_news {
+            let (server, node) = &self.key;
+            tracing::warn!(%server, %node, "replica is found sick: asked last for a while");
+            self.inner.telemetry.metrics().replica_sick(server.as_str());
+        }
+    }
+}
+
+/// What an outcome says of the replica: an answer of any kind is one, and so is a server's own error.
+fn verdict(outcome: &Outcome, heard: bool) -> Verdict {
+    use spanwire_model::ErrorKind as Kind;
+    let Err(error) = outcome else { return Verdict::Well };
+    match error.kind {
+        Kind::Unavailable if nothing_executed(error) => Verdict::Sick,
+        Kind::StreamLost => Verdict::Sick,
+        Kind::DeadlineExceeded if !heard => Verdict::Sick,
+        Kind::Overloaded | Kind::Cancelled | Kind::DeadlineExceeded | Kind::Unavailable => Verdict::Unknown,
+        Kind::Malformed
+        | Kind::InvalidRequest
+        | Kind::MethodNotFound
+        | Kind::InvalidParams
+        | Kind::HeaderMismatch
+        | Kind::UnsupportedVersion
+        | Kind::MissingCapability
+        | Kind::Unauthenticated
+        | Kind::Denied
+        | Kind::TooLarge
+        | Kind::Conflict
+        | Kind::QuotaExceeded
+        | Kind::SessionGone
+        | Kind::Server
+        | Kind::BadServer
+        | Kind::Internal => Verdict::Well,
+    }
+}
+
+/// The other nodes on which a server can be called.
+pub(crate) fn callable<'a>(inventory: &'a Inventory, server: &'a ServerId) -> impl Iterator<Item = &'a NodeId> {
+    let from = inventory.servers.partition_point(|entry| entry.id < *server);
+    let entries = inventory.servers[from..].iter().take_while(move |entry| entry.id == *server);
+    entries.filter(|entry| !entry.local && entry.health.state.is_callable()).map(|entry| &entry.node)
+}
+
+fn state_of(inventory: &Inventory, node: &NodeId) -> NodeState {
+    let at = inventory.nodes.binary_search_by(|info| info.id.cmp(node));
+    at.ok().and_then(|at| inventory.nodes.get(at)).map_or(NodeState::Alive, |info| info.state)
+}
+
+fn standing(state: NodeState, trust: Trust) -> Standing {
+    match (state, trust) {
+        (NodeState::Suspect, _) => Standing::Suspect,
+        (NodeState::Draining, _) => Standing::Draining,
+        (NodeState::Alive, Trust::Sick) => Standing::Sick,
+        (NodeState::Alive, trust) => Standing::Well { is_trial: trust == Trust::Trial },
+    }
+}
+
+/// Of two drawn among the best, the less busy one.
+fn pick(mut candidates: Vec<Candidate>, roll: u64) -> Option<Candidate> {
+    let best = candidates.iter().map(|candidate| candidate.standing.rank()).min()?;
+    candidates.retain(|candidate| candidate.standing.rank() == best);
+    let count = candidates.len();
+    let at = |part: u64, of: usize| usize::try_from(part % of.max(1) as u64).unwrap_or(0);
+    let one = at(roll >> 32, count);
+    // Any of the others.
+    let two = (one + 1 + at(roll & 0xffff_ffff, count.saturating_sub(1))) % count;
+    let better = if candidates[two].load < candidates[one].load { two } else { one };
+    Some(candidates.swap_remove(better))
+}
+
+/// The finaliser of splitmix64.
+fn mixed(seed: u64) -> u64 {
+    let mixed = (seed ^ (seed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,186 @@
+//! The faults: which there are, and in which order a seed brings them.
+
+use std::{fmt, time::Duration};
+
+use super::{bus::SERVERS, random::Random, world::NODES};
+use crate::nats::Passage;
+
+/// Shortest time that a fault lasts; the seed makes it up to twice as long. Longer than a node is given before it counts as suspect.
+const HOLD: Duration = Duration::from_secs(4);
+/// How late a slow line is.
+const LATE: Duration = Duration::from_millis(120);
+
+/// What is done to the cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// `kill -9` of a node.
+    KillNode,
+    /// A node is stopped by a signal and goes on later.
+    PauseNode,
+    /// `kill -9` of a NATS server.
+    KillServer,
+    /// A NATS server is stopped by a signal and goes on later.
+    PauseServer,
+    /// `kill -9` of the NATS server that leads a shard of the context.
+    KillLeader,
+    /// Every node, one after the other, is asked to end and started again.
+    RestartNodes,
+    /// Every NATS server, one after the other, likewise.
+    RestartServers,
+    /// A node reaches no NATS server.
+    CutOffNode,
+    /// A NATS server and a node that reaches only this one are apart from the rest.
+    SplitMinority,
+    /// Whatever a node says to the NATS servers, and hears of them, is late.
+    SlowLines,
+    /// The NATS server that leads a shard runs in short bursts, as it would on a disk that makes it wait. It stands for a slow disk,
+    /// which cannot be had without a kernel module.
+    Stutter,
+    /// The folder of a node is put back to what it was before.
+    RollBackNode,
+    /// The store of a NATS server likewise, while the other two have everything.
+    RollBackServer,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 13] = [
+        Self::KillNode,
+        Self::PauseNode,
+        Self::KillServer,
+        Self::PauseServer,
+        Self::KillLeader,
+        Self::RestartNodes,
+        Self::RestartServers,
+        Self::CutOffNode,
+        Self::SplitMinority,
+        Self::SlowLines,
+        Self::Stutter,
+        Self::RollBackNode,
+        Self::RollBackServer,
+    ];
+
+    /// The kind in a few words.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::KillNode => "kill -9 of a node",
+            Self::PauseNode => "pause of a node",
+            Self::KillServer => "kill -9 of a NATS server",
+            Self::PauseServer => "pause of a NATS server",
+            Self::KillLeader => "kill -9 of the stream leader",
+            Self::RestartNodes => "rolling restart, nodes",
+            Self::RestartServers => "rolling restart, NATS",
+            Self::CutOffNode => "node cut off",
+            Self::SplitMinority => "minority split off",
+            Self::SlowLines => "slow lines of a node",
+            Self::Stutter => "slow disk (stuttering leader)",
+            Self::RollBackNode => "folder of a node rolled back",
+            Self::RollBackServer => "store of a server rolled back",
+        }
+    }
+
+    /// The kind whose words are like `text`: `KillNode` is found by `kill-node`.
+    pub fn named(text: &str) -> Option<Self> {
+        let plain = |text: &str| text.to_lowercase().replace(['-', '_'], "");
+        Self::ALL.into_iter().find(|kind| plain(&format!("{kind:?}")) == plain(text))
+    }
+}
+
+/// One fault of a schedule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fault {
+    /// What.
+    pub kind: Kind,
+    /// Which node, where it is done to one.
+    pub node: usize,
+    /// Which NATS server, where it is done to one.
+    pub server: usize,
+    /// How long.
+    pub hold: Duration,
+    /// What passes where a line is broken.
+    pub passage: Passage,
+}
+
+impl Fault {
+    fn new(kind: Kind, random: &mut Random) -> Self {
+        let one_way = random.below(2) == 0;
+        let passage = match (kind, random.below(3)) {
+            (Kind::SlowLines, _) => Passage::Late(LATE),
+            (_, 0) => Passage::Cut,
+            (Kind::CutOffNode, 1) => Passage::Silent { to_target: one_way, from_target: !one_way },
+            (_, _) => Passage::SILENT,
+        };
+        let (node, server) = (random.index(NODES), random.index(SERVERS));
+        Self { kind, node, server, hold: random.about(HOLD), passage }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { kind, node, server, hold, passage } = self;
+        let seconds = hold.as_secs_f64();
+        write!(f, "{}: ", kind.as_str())?;
+        match kind {
+            Kind::KillNode | Kind::PauseNode | Kind::RollBackNode => write!(f, "node {node}, {seconds:.1} s"),
+            Kind::KillServer | Kind::PauseServer | Kind::RollBackServer => write!(f, "server {server}, {seconds:.1} s"),
+            Kind::KillLeader | Kind::Stutter => write!(f, "{seconds:.1} s"),
+            Kind::RestartNodes | Kind::RestartServers => f.write_str("one by one"),
+            Kind::CutOffNode | Kind::SlowLines => write!(f, "node {node}, {passage:?}, {seconds:.1} s"),
+            Kind::SplitMinority => write!(f, "server {server} and node {node}, {passage:?}, {seconds:.1} s"),
+        }
+    }
+}
+
+/// Faults without end: all kinds that are wanted in an order of the seed's, then all again in another.
+pub struct Schedule {
+    random: Random,
+    kinds: Vec<Kind>,
+    left: Vec<Kind>,
+}
+
+impl Schedule {
+    /// The schedule of a seed; `kinds` is not empty.
+    pub fn new(mut random: Random, kinds: &[Kind]) -> Self {
+        let random = random.fork();
+        Self { random, kinds: kinds.to_vec(), left: Vec::new() }
+    }
+}
+
+impl Iterator for Schedule {
+    type Item = Fault;
+
+    fn next(&mut self) -> Option<Fault> {
+        if self.left.is_empty() {
+            self.left = self.kinds.clone();
+            self.random.shuffle(&mut self.left);
+        }
+        Some(Fault::new(self.left.pop()?, &mut self.random))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn every_kind_comes_once_before_any_comes_again() {
+        let faults: Vec<Fault> = Schedule::new(Random::new(3), &Kind::ALL).take(2 * Kind::ALL.len()).collect();
+        for round in faults.chunks(Kind::ALL.len()) {
+            let mut kinds: Vec<Kind> = round.iter().map(|fault| fault.kind).collect();
+            kinds.sort_unstable();
+            assert_eq!(kinds, Kind::ALL);
+        }
+        let again: Vec<Fault> = Schedule::new(Random::new(3), &Kind::ALL).take(faults.len()).collect();
+        assert_eq!(faults, again);
+        let other: Vec<Fault> = Schedule::new(Random::new(4), &Kind::ALL).take(faults.len()).collect();
+        assert_ne!(faults, other);
+    }
+
+    #[test]
+    fn kinds_are_found_by_name() {
+        assert_eq!(Kind::named("kill-node"), Some(Kind::KillNode));
+        assert_eq!(Kind::named("RollBackServer"), Some(Kind::RollBackServer));
+        assert_eq!(Kind::named("nothing"), None);
+    }
+}
