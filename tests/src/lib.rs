@@ -1,9 +1,11 @@
 //! The harness of the end-to-end tests, and the benchmark.
 
 pub mod bench;
+pub mod certificates;
 pub mod cluster;
 pub mod fault_server;
 pub mod ledger_writer;
+pub mod ledger;
 pub mod nats;
 pub mod node;
 pub mod otlp;

@@ -97,13 +97,29 @@ impl NatsServer {
 
     /// How many subscriptions there are, the server's own ones included. Not after a restart.
     pub async fn subscriptions(&self) -> Result<u64> {
+        self.facts("/subsz").await?["num_subscriptions"].as_u64().context("no number of subscriptions")
+    }
+
+    /// What the server tells of each connection of a client. Not after a restart.
+    pub async fn connections(&self) -> Result<serde_json::Value> {
+        Ok(self.facts("/connz").await?["connections"].take())
+    }
+
+    /// Waits until there is a line with this text in the log.
+    pub async fn logged(&self, text: &str) {
+        let log = self.folder.path().join("log");
+        while !fs::read_to_string(&log).unwrap_or_default().contains(text) {
+            sleep(LOOK_EVERY).await;
+        }
+    }
+
+    async fn facts(&self, path: &str) -> Result<serde_json::Value> {
         let mut stream = TcpStream::connect(self.monitor).await?;
-        stream.write_all(b"GET /subsz HTTP/1.0\r\n\r\n").await?;
+        stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).await?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await?;
         let (_, body) = answer.split_once("\r\n\r\n").context("no body")?;
-        let facts: serde_json::Value = serde_json::from_str(body)?;
-        facts["num_subscriptions"].as_u64().context("no number of subscriptions")
+        Ok(serde_json::from_str(body)?)
     }
 
     async fn read_ports(&mut self) -> Result<(u16, SocketAddr)> {

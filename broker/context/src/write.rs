@@ -93,7 +93,7 @@ fn end(contexts: &Contexts, mut span: Span, operations: &[&'static str], done: R
     for operation in operations {
         contexts.inner.telemetry.metrics().context_operation(operation, &outcome);
     }
-    span.set_text(names::SPANWIRE_OUTCOME, &outcome);
+    span.set_text(names::SPANWIRE_LEDGER_OUTCOME, &outcome);
     match done {
         Ok(sequence) => span.set(names::SPANWIRE_LEDGER_SEQUENCE, sequence),
         Err(error) => span.fail(error),

@@ -266,9 +266,9 @@ impl Ledger for JetStreamLedger {
         let trace = observed.span.context();
         let mut course = Course::default();
         let result = Box::pin(append::append(inner, log, command, &trace, deadline, &mut course)).await;
-        observed.span.set(keys::SPANWIRE_ATTEMPTS, i64::from(course.attempts));
+        observed.span.set(keys::SPANWIRE_LEDGER_ATTEMPTS, i64::from(course.attempts));
         if let Ok(receipt) = &result {
-            observed.span.set(keys::SPANWIRE_REDELIVERY, receipt.sequence <= before);
+            observed.span.set(keys::SPANWIRE_LEDGER_REDELIVERY, receipt.sequence <= before);
         }
         observed.end(&result);
         result

@@ -110,5 +110,8 @@ fn load(certificate: &Path, key: &Path, provider: &CryptoProvider) -> std::resul
     let wrong = |what: &dyn std::fmt::Display| format!("nats tls_key {}: {what}", key.display());
     let text = fs::read(key).map_err(|error| wrong(&error))?;
     let der = PrivateKeyDer::from_pem_slice(&text).map_err(|_| wrong(&"no private key in it"))?;
-    CertifiedKey::from_der(chain, der, provider).map_err(|error| wrong(&error))
+    CertifiedKey::from_der(chain, der, provider).map_err(|error| match error {
+        rustls::Error::InconsistentKeys(_) => wrong(&format!("it is not the key of {}", certificate.display())),
+        other => wrong(&other),
+    })
 }

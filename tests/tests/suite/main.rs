@@ -10,6 +10,7 @@ mod federation;
 mod layers;
 mod leases;
 mod matrix;
+mod nats;
 mod routing;
 mod tracing;
 mod upstream;

@@ -56,13 +56,14 @@ pub(super) async fn append(
         return Ok(receipt);
     }
     let mut pause = PAUSE_MIN;
+    let mut id = operation.to_string();
     loop {
         course.attempts += 1;
         let within = ATTEMPT_TIMEOUT.min(deadline.saturating_duration_since(Instant::now()));
         let published = tokio::select! {
             biased;
             receipt = &mut waiter.receipt => return receipt.map_err(|_| closed(log.shard)),
-            published = publish(&inner.streams, log.shard, operation, Some(trace), payload.clone(), within) => published,
+            published = publish(&inner.streams, log.shard, &id, Some(trace), payload.clone(), within) => published,
         };
         let reason = match published {
             Published::At(sequence) => {
@@ -71,7 +72,11 @@ pub(super) async fn append(
                 course.ambiguous = true;
                 match applied(inner, log, &mut waiter, operation, sequence, deadline).await? {
                     Some(receipt) => return Ok(receipt),
-                    None => format!("entry {sequence} is not what was appended"),
+                    // The server knows the operation for longer than we do here: to it this is another message.
+                    None => {
+                        id = format!("{operation}.{sequence}.{}", course.attempts);
+                        format!("entry {sequence} is not what was appended")
+                    }
                 }
             }
             Published::Refused(reason) if !course.ambiguous => {
@@ -102,10 +107,10 @@ pub(super) async fn append(
 
 /// Puts a message of the ledger's own into the log, and returns its sequence.
 pub(super) async fn append_own(inner: &Inner, log: &Log, message: &Message, deadline: Instant) -> Result<u64> {
-    let payload = message.encode();
+    let (payload, id) = (message.encode(), message.operation.to_string());
     loop {
         let within = ATTEMPT_TIMEOUT.min(deadline.saturating_duration_since(Instant::now()));
-        let reason = match publish(&inner.streams, log.shard, message.operation, None, payload.clone(), within).await {
+        let reason = match publish(&inner.streams, log.shard, &id, None, payload.clone(), within).await {
             Published::At(sequence) => {
                 log.contact();
                 log.reached(sequence);

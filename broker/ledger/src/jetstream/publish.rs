@@ -11,7 +11,6 @@ use bytes::Bytes;
 use serde::Deserialize;
 use spanwire_model::{Shard, TraceContext};
 use spanwire_telemetry::names;
-use uuid::Uuid;
 
 use super::streams::Streams;
 
@@ -37,17 +36,17 @@ struct Answer {
     error: Option<jetstream::Error>,
 }
 
-/// Publishes, and waits for the acknowledgement.
+/// Publishes, and waits for the acknowledgement. For two minutes the server takes one message of an id.
 pub(super) async fn publish(
     streams: &Streams,
     shard: Shard,
-    operation: Uuid,
+    id: &str,
     trace: Option<&TraceContext>,
     payload: Bytes,
     within: Duration,
 ) -> Published {
     let mut headers = HeaderMap::new();
-    headers.insert(NATS_MESSAGE_ID, operation.to_string().as_str());
+    headers.insert(NATS_MESSAGE_ID, id);
     if let Some(trace) = trace {
         headers.insert(names::TRACEPARENT, trace.traceparent().as_str());
     }
