@@ -5,7 +5,6 @@ pub mod certificates;
 pub mod cluster;
 pub mod fault_server;
 pub mod ledger_writer;
-pub mod ledger;
 pub mod nats;
 pub mod node;
 pub mod otlp;

@@ -21,6 +21,7 @@ mod feed;
 mod follow;
 mod log;
 mod names;
+mod probe;
 mod publish;
 mod rebuild;
 mod restore;
@@ -174,7 +175,7 @@ impl JetStreamLedger {
         for log in ledger.inner.logs.values().cloned() {
             ledger.spawn(log.clone(), |inner, log| async move { follow::run(&inner, &log).await });
             ledger.spawn(log.clone(), |inner, log| async move { barrier::run(&inner, &log).await });
-            ledger.spawn(log, |inner, log| async move { duty::probe(&inner, &log).await });
+            ledger.spawn(log, |inner, log| async move { probe::run(&inner, &log).await });
         }
         ledger.spawn((), |inner, ()| async move { duty::run(&inner).await });
         Ok(ledger)

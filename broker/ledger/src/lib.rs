@@ -7,6 +7,7 @@
 #![allow(dead_code, reason = "the ledgers follow")]
 
 mod applier;
+mod backup;
 mod cells;
 mod error;
 mod jetstream;
@@ -18,6 +19,7 @@ mod operations;
 mod position;
 mod prepare;
 mod renew;
+mod sealed;
 mod shard;
 mod snapshot;
 mod step;
@@ -25,6 +27,7 @@ mod store;
 mod view;
 mod wire;
 
+pub use backup::{Backup, BackupError, Backups, inspect, restore, split};
 pub use jetstream::{JetStreamLedger, JetStreamOptions, restore_into_streams};
 pub use leases::{JetStreamLeases, JetStreamLeasesConfig, MAX_LEASE_NAME, MIN_LEASE_TTL, MemoryLeases};
 pub use local::LocalLedger;

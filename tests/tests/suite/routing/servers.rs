@@ -311,12 +311,13 @@ async fn a_registry_that_cannot_start_leaves_no_server_behind() {
     let bus = world.bus("a");
     let folder = tempfile::tempdir().unwrap();
     spanwire_model::Backbone::close(&*bus).await;
+    let folder = tempfile::tempdir().unwrap();
     let parts = spanwire_registry::Parts {
         connector: Arc::new(super::script::Scripts(vec![fs.clone()])),
         store: Arc::new(MemoryStore::default()),
         backbone: bus,
         resolve: Arc::new(|spec| Ok(spec.clone())),
-        ledger: spanwire_tests::ledger::registry(folder.path()).await.unwrap(),
+        ledger: super::world::ledger_in(folder.path()).await,
         leases: Arc::new(spanwire_ledger::MemoryLeases::new("a".parse().unwrap())),
     };
     let config = spanwire_registry::Config::new("a".parse().unwrap());

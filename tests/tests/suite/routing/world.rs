@@ -13,11 +13,12 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{StreamExt, stream::BoxStream};
 use spanwire_backbone::memory::{Config as HubConfig, Hub};
+use spanwire_ledger::{LocalLedger, MemoryLeases, SledStore};
 use spanwire_mcp::{Json, Method, Revision};
 use spanwire_model::{
-    Address, Backbone, BusHandler, BusMessage, BusReply, BusRequest, Call, ClientFacts, Dispatch, EdgeTransport, Event,
-    Frame, Inventory, Ledger, Outcome, Principal, Reply, Result, ServeGuard, ServeOn, ServerEntry, ServerSpec, Store,
-    Tenant, Topic,
+    Address, Backbone, Book, BusHandler, BusMessage, BusReply, BusRequest, Call, ClientFacts, Dispatch, EdgeTransport,
+    Event, Frame, Inventory, Ledger, Machine, Outcome, Principal, Reply, Result, ServeGuard, ServeOn, ServerEntry,
+    ServerSpec, Store, Tenant, Topic,
 };
 use spanwire_policy::{Policy, PrincipalConfig};
 use spanwire_registry::{Handle, Resolve, store::MemoryStore};
@@ -41,7 +42,7 @@ pub(super) struct Setup {
     pub(super) specs: Vec<ServerSpec>,
     pub(super) policy: Policy,
     pub(super) store: Arc<dyn Store>,
-    /// What was registered; a ledger of the node's own where that is `None`.
+    /// That of an earlier node, where this one goes on with it.
     pub(super) ledger: Option<Arc<dyn Ledger>>,
     pub(super) resolve: Resolve,
     pub(super) registry: fn(&mut spanwire_registry::Config),
@@ -76,7 +77,16 @@ pub(super) struct Node {
     pub(super) router: Router,
     pub(super) telemetry: Telemetry,
     pub(super) bus: Arc<CountingBus>,
-    _folder: tempfile::TempDir,
+    /// What was registered, for a later node to go on with.
+    pub(super) ledger: Arc<dyn Ledger>,
+    pub(super) folder: tempfile::TempDir,
+}
+
+pub(super) async fn ledger_in(folder: &std::path::Path) -> Arc<dyn Ledger> {
+    let machine: Arc<dyn Machine> = Arc::new(spanwire_registry::Machine);
+    let store = SledStore::open(folder).unwrap();
+    let telemetry = Telemetry::disabled("ledger".parse().unwrap());
+    Arc::new(LocalLedger::open(store, [(Book::Registry, machine)].into(), telemetry).await.unwrap())
 }
 
 impl World {
@@ -112,15 +122,15 @@ impl World {
         let folder = tempfile::tempdir().unwrap();
         let ledger = match setup.ledger {
             Some(ledger) => ledger,
-            None => spanwire_tests::ledger::registry(folder.path()).await.unwrap(),
+            None => ledger_in(folder.path()).await,
         };
         let parts = spanwire_registry::Parts {
             connector,
             store: setup.store,
             backbone: backbone.clone(),
             resolve: setup.resolve,
-            ledger,
-            leases: Arc::new(spanwire_ledger::MemoryLeases::new(id.parse().unwrap())),
+            ledger: ledger.clone(),
+            leases: Arc::new(MemoryLeases::new(id.parse().unwrap())),
         };
         let registry = spanwire_registry::start(config, parts, setup.specs).await.unwrap();
         let telemetry = Telemetry::disabled(id.parse().unwrap());
@@ -141,7 +151,7 @@ impl World {
             telemetry: telemetry.clone(),
         };
         let router = Router::start(config, parts).await.unwrap();
-        Node { id: id.into(), registry, router, telemetry, bus, _folder: folder }
+        Node { id: id.into(), registry, router, telemetry, bus, ledger, folder }
     }
 }
 
