@@ -16,8 +16,8 @@ use spanwire_backbone::memory::{Config as HubConfig, Hub};
 use spanwire_mcp::{Json, Method, Revision};
 use spanwire_model::{
     Address, Backbone, BusHandler, BusMessage, BusReply, BusRequest, Call, ClientFacts, Dispatch, EdgeTransport, Event,
-    Frame, Inventory, Ledger, Outcome, Principal, Reply, Result, ServeGuard, ServeOn, ServerEntry, ServerSpec, Store,
-    Tenant, Topic,
+    Frame, Inventory, Leases, Ledger, Outcome, Principal, Reply, Result, ServeGuard, ServeOn, ServerEntry, ServerSpec,
+    Store, Tenant, Topic,
 };
 use spanwire_policy::{Policy, PrincipalConfig};
 use spanwire_registry::{Handle, Resolve, store::MemoryStore};
@@ -43,6 +43,8 @@ pub(super) struct Setup {
     pub(super) store: Arc<dyn Store>,
     /// What was registered; a ledger of the node's own where that is `None`.
     pub(super) ledger: Option<Arc<dyn Ledger>>,
+    /// Leases that nodes share; some of the node's own where that is `None`.
+    pub(super) leases: Option<Arc<dyn Leases>>,
     pub(super) resolve: Resolve,
     pub(super) registry: fn(&mut spanwire_registry::Config),
     pub(super) router: fn(&mut spanwire_router::Config),
@@ -57,6 +59,7 @@ impl Setup {
             policy: Policy::open(),
             store: Arc::new(MemoryStore::default()),
             ledger: None,
+            leases: None,
             resolve: Arc::new(|spec| Ok(spec.clone())),
             registry: |_| {},
             router: |_| {},
@@ -120,7 +123,7 @@ impl World {
             backbone: backbone.clone(),
             resolve: setup.resolve,
             ledger,
-            leases: Arc::new(spanwire_ledger::MemoryLeases::new(id.parse().unwrap())),
+            leases: setup.leases.unwrap_or_else(|| Arc::new(spanwire_ledger::MemoryLeases::new(id.parse().unwrap()))),
         };
         let registry = spanwire_registry::start(config, parts, setup.specs).await.unwrap();
         let telemetry = Telemetry::disabled(id.parse().unwrap());
