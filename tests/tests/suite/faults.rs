@@ -5,6 +5,7 @@
 
 mod client;
 mod client_gone;
+mod counting;
 mod cluster;
 mod crowd;
 mod large;
@@ -15,6 +16,7 @@ mod node_killed;
 mod node_stopped;
 mod refused;
 mod rig;
+mod rolling;
 mod server;
 mod server_killed;
 mod silent_server;
