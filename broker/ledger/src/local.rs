@@ -12,8 +12,8 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use spanwire_model::{
-    Book, Command, Error, ErrorKind, Ledger, Machine, NodeId, Read, ReadLevel, Receipt, Result, Shard, ShardState, ShardStatus,
-    StoreError,
+    Book, Command, Error, ErrorKind, Ledger, Machine, NodeId, Read, ReadLevel, Receipt, Result, Shard, ShardState,
+    ShardStatus, StoreError,
 };
 use spanwire_telemetry::Telemetry;
 use tokio::{

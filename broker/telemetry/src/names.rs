@@ -120,6 +120,8 @@ names! {
     SPANWIRE_LEDGER_SHARD = "spanwire.ledger.shard";
     /// The number of an entry in its log.
     SPANWIRE_LEDGER_SEQUENCE = "spanwire.ledger.sequence";
+    /// What became of a command: `applied`, the reason of a refusal, or the name of the broker's error kind.
+    SPANWIRE_LEDGER_OUTCOME = "spanwire.ledger.outcome";
     /// How often a command was given to the log.
     SPANWIRE_LEDGER_ATTEMPTS = "spanwire.ledger.attempts";
     /// True when the command had been in the log before it was appended.
@@ -132,9 +134,6 @@ names! {
     SPANWIRE_PARAMS_BYTES = "spanwire.params_bytes";
     /// Bytes of the result.
     SPANWIRE_RESULT_BYTES = "spanwire.result_bytes";
-
-    /// What became of a command: `applied`, the reason of a refusal, or the name of the broker's error kind.
-    SPANWIRE_LEDGER_OUTCOME = "spanwire.ledger.outcome";
 
     // --- Metrics, as they are scraped. Semantic-convention names in Prometheus form first (MCP, "Metrics").
     /// How long calls took, as their callers saw it. Histogram.
