@@ -5,8 +5,8 @@
 
 mod client;
 mod client_gone;
-mod counting;
 mod cluster;
+mod counting;
 mod crowd;
 mod large;
 mod leaks;

@@ -79,30 +79,30 @@ async fn a_rolling_restart_fails_no_call() {
     }
     let known: Nodes = Arc::new(Mutex::new(nodes.iter().map(place).collect()));
     let (stop, done) = (CancellationToken::new(), Arc::new(Mutex::new(0)));
-    let work = |worker| tokio::spawn(work(worker, known.clone(), stop.clone(), done.clone()));
-    let workers: Vec<_> = (0..WORKERS).map(work).collect();
-    let goes_on = async || {
-        let wanted = *done.lock().unwrap() + 40;
-        eventually("calls go on", async || (*done.lock().unwrap() >= wanted).then_some(())).await;
+    let load =
+        futures::future::join_all((0..WORKERS).map(|worker| work(worker, known.clone(), stop.clone(), done.clone())));
+    let restarts = async {
+        let goes_on = async || {
+            let wanted = *done.lock().unwrap() + 40;
+            eventually("calls go on", async || (*done.lock().unwrap() >= wanted).then_some(())).await;
+        };
+        goes_on().await;
+        for node in &mut nodes {
+            let before = place(node);
+            node.stop().await.unwrap();
+            goes_on().await;
+            node.restart().await.unwrap();
+            known.lock().unwrap().retain(|place| *place != before);
+            known.lock().unwrap().push(place(node));
+            // The whole node is back before the next one goes.
+            let client = Client::new(node.mcp_url(""));
+            rig::answers(&client, &pairs[0]).await;
+            rig::answers(&client, &singles[0]).await;
+            goes_on().await;
+        }
+        stop.cancel();
     };
-    goes_on().await;
-    for node in &mut nodes {
-        let before = place(node);
-        node.stop().await.unwrap();
-        goes_on().await;
-        node.restart().await.unwrap();
-        known.lock().unwrap().retain(|place| *place != before);
-        known.lock().unwrap().push(place(node));
-        // The whole node is back before the next one goes.
-        let client = Client::new(node.mcp_url(""));
-        rig::answers(&client, &pairs[0]).await;
-        rig::answers(&client, &singles[0]).await;
-        goes_on().await;
-    }
-    stop.cancel();
-    for worker in workers {
-        worker.await.unwrap();
-    }
+    tokio::join!(load, restarts);
     let marks = |servers: &[Server]| -> Vec<String> {
         let lines = servers.iter().flat_map(Server::journal);
         let mut marks: Vec<String> = lines.filter(|line| line.starts_with("counted ")).collect();
