@@ -4,7 +4,6 @@ pub mod bench;
 pub mod certificates;
 pub mod cluster;
 pub mod fault_server;
-pub mod ledger;
 pub mod ledger_writer;
 pub mod nats;
 pub mod node;

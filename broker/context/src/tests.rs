@@ -4,6 +4,7 @@ mod duty;
 mod ledger;
 mod machine;
 mod memory;
+mod server;
 mod service;
 mod spec;
 mod watch;

@@ -21,6 +21,7 @@ mod feed;
 mod follow;
 mod log;
 mod names;
+mod probe;
 mod publish;
 mod rebuild;
 mod restore;
@@ -49,7 +50,7 @@ use self::{
     streams::{Facts, Streams, Trouble},
 };
 use crate::{
-    SledStore,
+    Backups, SledStore,
     applier::{Applier, Options},
     observe,
     position::Position,
@@ -174,10 +175,15 @@ impl JetStreamLedger {
         for log in ledger.inner.logs.values().cloned() {
             ledger.spawn(log.clone(), |inner, log| async move { follow::run(&inner, &log).await });
             ledger.spawn(log.clone(), |inner, log| async move { barrier::run(&inner, &log).await });
-            ledger.spawn(log, |inner, log| async move { duty::probe(&inner, &log).await });
+            ledger.spawn(log, |inner, log| async move { probe::run(&inner, &log).await });
         }
         ledger.spawn((), |inner, ()| async move { duty::run(&inner).await });
         Ok(ledger)
+    }
+
+    /// Makes backups of this node.
+    pub fn backups(&self) -> Backups {
+        Backups::new(self.inner.applier.clone(), self.inner.options.node.clone())
     }
 
     /// Ends what it does, and returns when it has ended. A lease is given back.

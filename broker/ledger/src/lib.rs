@@ -4,9 +4,8 @@
 //! keeps a running hash of what came of it (`position.rs`). Where the log is, is all that differs: on a node alone it is in the same sled
 //! database; in a cluster it is on JetStream, and the view here can be made anew from a snapshot (`snapshot.rs`) and what follows it.
 
-#![allow(dead_code, reason = "the ledgers follow")]
-
 mod applier;
+mod backup;
 mod cells;
 mod error;
 mod jetstream;
@@ -18,6 +17,7 @@ mod operations;
 mod position;
 mod prepare;
 mod renew;
+mod sealed;
 mod shard;
 mod snapshot;
 mod step;
@@ -25,6 +25,7 @@ mod store;
 mod view;
 mod wire;
 
+pub use backup::{Backup, BackupError, Backups, inspect, restore, split};
 pub use jetstream::{JetStreamLedger, JetStreamOptions, restore_into_streams};
 pub use leases::{JetStreamLeases, JetStreamLeasesConfig, MAX_LEASE_NAME, MIN_LEASE_TTL, MemoryLeases};
 pub use local::LocalLedger;

@@ -12,8 +12,8 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use spanwire_model::{
-    Book, Command, Error, ErrorKind, Ledger, Machine, Read, ReadLevel, Receipt, Result, Shard, ShardState, ShardStatus,
-    StoreError,
+    Book, Command, Error, ErrorKind, Ledger, Machine, NodeId, Read, ReadLevel, Receipt, Result, Shard, ShardState,
+    ShardStatus, StoreError,
 };
 use spanwire_telemetry::Telemetry;
 use tokio::{
@@ -25,7 +25,7 @@ use uuid::Uuid;
 #[cfg(doc)]
 use crate::Durability;
 use crate::{
-    SledStore,
+    Backups, SledStore,
     applier::{self, Applier, Options},
     error::ApplyError,
     kept, observe, prepare,
@@ -114,6 +114,16 @@ impl LocalLedger {
             }
         }
         Ok(())
+    }
+
+    /// Makes backups of this node.
+    pub fn backups(&self, node: NodeId) -> Backups {
+        Backups::new(self.applier.clone(), node)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn applier(&self) -> &Applier {
+        &self.applier
     }
 
     async fn try_append(&self, shard: Shard, command: Command, deadline: Instant) -> Result<Receipt> {

@@ -143,18 +143,21 @@ async fn bind(address: SocketAddr, what: &str) -> anyhow::Result<TcpListener> {
 
 impl RunningNode {
     /// Leaves without a failed call. First it is only said: `/readyz` fails and the other nodes send nothing new, while everything is
-    /// still answered for `limits.drain_grace_ms`. Then running calls may finish within `limits.shutdown_timeout_ms`, and all stops: edges
-    /// first, then the router, then the servers, the ledger, the backbone, and telemetry last, so that every span of the way down is still
-    /// delivered.
+    /// still answered for `limits.drain_grace_ms`, and placed servers go to other nodes. Then running calls may finish within
+    /// `limits.shutdown_timeout_ms`, and all stops: edges first, then the router, then the servers, the ledger, the backbone, and telemetry
+    /// last, so that every span of the way down is still delivered.
     pub(crate) async fn shutdown(self) {
         self.registry.drain().await;
-        tokio::time::sleep(self.grace).await;
-        self.edges.cancel();
-        self.tasks.close();
-        self.router.shutdown(self.drain).await;
-        if tokio::time::timeout(self.drain, self.tasks.wait()).await.is_err() {
-            tracing::warn!("connections were still open at the end of the time to drain");
-        }
+        let leave = async {
+            tokio::time::sleep(self.grace).await;
+            self.edges.cancel();
+            self.tasks.close();
+            self.router.shutdown(self.drain).await;
+            if tokio::time::timeout(self.drain, self.tasks.wait()).await.is_err() {
+                tracing::warn!("connections were still open at the end of the time to drain");
+            }
+        };
+        tokio::join!(self.registry.hand_over(self.drain), leave);
         self.registry.shutdown(self.drain).await;
         self.durable.close(self.drain).await;
         self.backbone.close().await;

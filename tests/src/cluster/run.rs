@@ -249,10 +249,13 @@ impl Run {
     /// What is held too much, once what ends by itself has had the time to.
     async fn leak(&mut self) -> Result<Option<String>> {
         let deadline = Instant::now() + PATIENCE;
+        let mut told = false;
         loop {
             let leak = Held::by(&self.world).await?.leak_since(&self.before);
-            if leak.is_none() || Instant::now() > deadline {
-                return Ok(leak);
+            let Some(what) = leak.as_ref().filter(|_| Instant::now() < deadline) else { return Ok(leak) };
+            if !told {
+                say(&format!("waiting for what ends by itself: {what}"));
+                told = true;
             }
             sleep(LOOK_EVERY).await;
         }

@@ -7,6 +7,7 @@ use async_nats::jetstream::{
     object_store::{self, ObjectMetadata, ObjectStore},
     stream::StorageType,
 };
+use base64::{Engine, engine::general_purpose::URL_SAFE};
 use futures::StreamExt;
 use sha2::{Digest, Sha256};
 use spanwire_model::Shard;
@@ -132,11 +133,17 @@ impl Bucket {
         local.flush().await.map_err(|error| local_trouble(&error))
     }
 
-    /// Removes a snapshot.
-    pub(super) async fn delete(&self, shard: Shard, sequence: u64) -> Result<(), Trouble> {
+    /// Removes a snapshot, and the mark that the store puts in its place.
+    pub(super) async fn delete(&self, streams: &Streams, shard: Shard, sequence: u64) -> Result<(), Trouble> {
         let name = Names::object(shard, sequence);
         let delete = async { self.0.delete(&name).await.map_err(|error| Trouble::NoAnswer(error.to_string())) };
-        within(SILENCE, delete).await
+        within(SILENCE, delete).await?;
+        let bucket = streams.names().bucket();
+        let mark = format!("$O.{bucket}.M.{}", URL_SAFE.encode(&name));
+        let stream = streams.context().get_stream_no_info(format!("OBJ_{bucket}")).await;
+        let stream = stream.map_err(|error| Trouble::Refused(error.to_string()))?;
+        let purged = stream.purge().filter(mark).await;
+        purged.map(drop).map_err(|error| Trouble::NoAnswer(error.to_string()))
     }
 
     async fn object(&self, name: &str) -> Result<object_store::Object, Trouble> {

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use spanwire_model::{Fence, ShardState};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
 use super::{
     Inner,
@@ -145,7 +145,7 @@ async fn compact(inner: &Inner, log: &Log, facts: &Facts, fence: &Fence, care: &
     let bucket = Bucket::open_or_create(&inner.streams).await?;
     for old in bucket.sequences(shard).await?.into_iter().skip(SNAPSHOTS_KEPT) {
         if fence.is_valid() {
-            bucket.delete(shard, old).await?;
+            bucket.delete(&inner.streams, shard, old).await?;
         }
     }
     let facts = inner.streams.facts(shard).await?;
@@ -153,41 +153,4 @@ async fn compact(inner: &Inner, log: &Log, facts: &Facts, fence: &Fence, care: &
     tracing::info!(%shard, sequence = written, first = facts.first, "wrote a snapshot");
     log.told(facts);
     Ok(())
-}
-
-/// How often a log is asked how it is.
-const PROBE_EVERY: Duration = Duration::from_millis(700);
-/// How long it may take to answer.
-const PROBE_TIMEOUT: Duration = Duration::from_millis(1500);
-/// Answers in a row that do not fit to what is here, before the follower looks for itself.
-const STRANGE: u32 = 3;
-
-/// Asks a log again and again how it is: the sign of life that writes depend on.
-pub(super) async fn probe(inner: &Inner, log: &Log) {
-    let mut strange = 0;
-    loop {
-        sleep(super::jittered(PROBE_EVERY)).await;
-        match timeout(PROBE_TIMEOUT, inner.streams.facts(log.shard)).await {
-            Ok(Ok(facts)) => {
-                strange = if fits(inner, log, &facts) { 0 } else { strange + 1 };
-                log.told(facts);
-            }
-            Ok(Err(trouble)) => {
-                strange = if trouble == Trouble::Missing { strange + 1 } else { 0 };
-                log.failed(&trouble);
-            }
-            Err(_) => log.failed(&Trouble::NoAnswer("timed out".into())),
-        }
-        if strange >= STRANGE {
-            strange = 0;
-            log.look_again.notify_one();
-        }
-    }
-}
-
-/// False when what is here is not of this log.
-fn fits(inner: &Inner, log: &Log, facts: &Facts) -> bool {
-    inner.position(log.shard).is_ok_and(|position| {
-        position.sequence <= facts.last && position.stream.as_ref().is_none_or(|stream| *stream == facts.identity)
-    })
 }

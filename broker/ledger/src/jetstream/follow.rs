@@ -105,7 +105,7 @@ async fn follow(inner: &Inner, log: &Log, memory: &mut Memory) -> Result<std::co
     memory.lost_since = None;
     let target = facts.last;
     if applied >= target {
-        log.set_phase(Phase::Following, None);
+        log.set_phase(Phase::Following, inner.streams.note(&facts));
     }
     loop {
         let batch = tokio::select! {
@@ -117,7 +117,7 @@ async fn follow(inner: &Inner, log: &Log, memory: &mut Memory) -> Result<std::co
         log.reached(last + pending);
         apply(inner, log, batch, &facts, memory).await?;
         if log.phase() != Phase::Following && (pending == 0 || last >= target) {
-            log.set_phase(Phase::Following, None);
+            log.set_phase(Phase::Following, inner.streams.note(&facts));
         }
     }
 }

@@ -119,6 +119,7 @@ pub(super) async fn install_newest(inner: &Inner, log: &Log, facts: &Facts, lost
         Some(bucket) => bucket.sequences(shard).await?,
         None => Vec::new(),
     };
+    let mut unusable = String::new();
     for sequence in sequences {
         let Some(bucket) = &bucket else { break };
         if sequence > facts.last || sequence + 1 < facts.first || sequence < lost {
@@ -130,15 +131,14 @@ pub(super) async fn install_newest(inner: &Inner, log: &Log, facts: &Facts, lost
             Ok(()) => return Ok(()),
             Err(Trouble::Refused(reason)) => {
                 tracing::error!(%shard, sequence, "a snapshot cannot be used: {reason}");
+                unusable = format!(" ({reason})");
             }
             Err(trouble) => return Err(trouble),
         }
     }
     if facts.first > 1 || lost > 0 {
-        let text = format!(
-            "the log begins at entry {}, and no usable snapshot has what came before",
-            facts.first.max(lost + 1)
-        );
+        let first = facts.first.max(lost + 1);
+        let text = format!("the log begins at entry {first}, and no usable snapshot has what came before{unusable}");
         log.set_phase(Phase::Rebuilding, Some(text.clone()));
         return Err(Trouble::Refused(text));
     }

@@ -134,6 +134,12 @@ impl Streams {
         })
     }
 
+    /// What people should know about how a log is kept.
+    pub(super) fn note(&self, facts: &Facts) -> Option<String> {
+        let (found, wanted) = (facts.replicas, self.replicas());
+        (found != wanted).then(|| format!("its stream has {found} replicas, and is used so; {wanted} are wanted"))
+    }
+
     /// How a log is, asked of its leader.
     pub(super) async fn facts(&self, shard: Shard) -> Result<Facts, Trouble> {
         let subject = format!("STREAM.INFO.{}", self.names.stream(shard));

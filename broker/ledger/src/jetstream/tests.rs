@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod appends;
+mod cluster;
 mod contract;
 mod harness;
 mod rebuilds;
+mod server;

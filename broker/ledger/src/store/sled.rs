@@ -5,7 +5,7 @@ use std::{
     fs::File,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     thread,
 };
 
@@ -111,6 +111,7 @@ pub(crate) struct Done {
 pub struct SledStore {
     tree: Tree,
     jobs: mpsc::Sender<WriterJob>,
+    writer: Arc<Mutex<Option<thread::JoinHandle<()>>>>,
 }
 
 /// A job that can be printed as one.
@@ -144,17 +145,33 @@ impl SledStore {
         };
         let tree = Tree { db: db.map_err(|error| failed(error.into()))?, path: PathBuf::from(folder).into() };
         let (jobs, inbox) = mpsc::channel(QUEUE);
-        let writer = tree.clone();
-        thread::Builder::new()
+        let of_writer = tree.clone();
+        let writer = thread::Builder::new()
             .name("store-writer".into())
-            .spawn(move || write_all(&writer, durability, inbox))
+            .spawn(move || write_all(&of_writer, durability, inbox))
             .map_err(|error| failed(error.into()))?;
-        Ok(Self { tree, jobs })
+        Ok(Self { tree, jobs, writer: Arc::new(Mutex::new(Some(writer))) })
     }
 
     /// For readers.
     pub(crate) fn tree(&self) -> &Tree {
         &self.tree
+    }
+
+    /// The node's own keys with their values, in order.
+    pub(crate) fn own(&self) -> impl Iterator<Item = Result<Pair, StoreError>> + use<> {
+        own(&self.tree, Vec::new())
+    }
+
+    /// Gives the folder up, and returns when it is given up. Clones must be gone, or this waits for them.
+    pub async fn close(self) {
+        let Self { tree, jobs, writer } = self;
+        drop((tree, jobs));
+        let thread = writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            // A writer that panicked has given up everything too.
+            let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+        }
     }
 
     /// Hands a job to the writer thread; waits for a place in the queue.
@@ -190,9 +207,13 @@ impl Store for SledStore {
     }
 
     fn scan(&self, prefix: &[u8]) -> Result<Vec<Pair>, StoreError> {
-        let own = |item: &Result<Pair, StoreError>| item.as_ref().map_or(true, |(key, _)| !key.starts_with(LEDGER));
-        self.tree.iter(prefix.to_vec(), None).filter(own).collect()
+        own(&self.tree, prefix.to_vec()).collect()
     }
+}
+
+/// What is not the ledger's.
+fn own(tree: &Tree, prefix: Vec<u8>) -> impl Iterator<Item = Result<Pair, StoreError>> + use<> {
+    tree.iter(prefix, None).filter(|item| item.as_ref().map_or(true, |(key, _)| !key.starts_with(LEDGER)))
 }
 
 /// The writer thread: it ends when the store is dropped.

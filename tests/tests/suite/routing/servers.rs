@@ -208,7 +208,7 @@ async fn stored_servers_come_back_and_secrets_are_never_stored() {
     let fs = Script::new("fs", &["echo"]);
     let store = Arc::new(MemoryStore::default());
     let folder = tempfile::tempdir().unwrap();
-    let ledger = spanwire_tests::ledger::registry(folder.path()).await.unwrap();
+    let ledger = super::world::ledger_in(folder.path()).await;
     let setup = |script: &Arc<Script>| Setup {
         store: store.clone(),
         ledger: Some(ledger.clone()),
@@ -256,7 +256,7 @@ async fn stored_servers_come_back_and_secrets_are_never_stored() {
 async fn a_stored_server_that_cannot_be_resolved_can_be_removed() {
     let fs = Script::new("fs", &["echo"]);
     let folder = tempfile::tempdir().unwrap();
-    let ledger = Some(spanwire_tests::ledger::registry(folder.path()).await.unwrap());
+    let ledger = Some(super::world::ledger_in(folder.path()).await);
     let node = World::new().start("a", Setup { ledger: ledger.clone(), ..Setup::without_servers(&[&fs]) }).await;
     node.registry.add(fs.spec(), None, false).await.unwrap();
     node.stop().await;
@@ -309,14 +309,14 @@ async fn a_registry_that_cannot_start_leaves_no_server_behind() {
     let fs = Script::new("fs", &["echo"]);
     let world = World::new();
     let bus = world.bus("a");
-    let folder = tempfile::tempdir().unwrap();
     spanwire_model::Backbone::close(&*bus).await;
+    let folder = tempfile::tempdir().unwrap();
     let parts = spanwire_registry::Parts {
         connector: Arc::new(super::script::Scripts(vec![fs.clone()])),
         store: Arc::new(MemoryStore::default()),
         backbone: bus,
         resolve: Arc::new(|spec| Ok(spec.clone())),
-        ledger: spanwire_tests::ledger::registry(folder.path()).await.unwrap(),
+        ledger: super::world::ledger_in(folder.path()).await,
         leases: Arc::new(spanwire_ledger::MemoryLeases::new("a".parse().unwrap())),
     };
     let config = spanwire_registry::Config::new("a".parse().unwrap());

@@ -13,11 +13,12 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{StreamExt, stream::BoxStream};
 use spanwire_backbone::memory::{Config as HubConfig, Hub};
+use spanwire_ledger::{LocalLedger, MemoryLeases, SledStore};
 use spanwire_mcp::{Json, Method, Revision};
 use spanwire_model::{
-    Address, Backbone, BusHandler, BusMessage, BusReply, BusRequest, Call, ClientFacts, Dispatch, EdgeTransport, Event,
-    Frame, Inventory, Ledger, Outcome, Principal, Reply, Result, ServeGuard, ServeOn, ServerEntry, ServerSpec, Store,
-    Tenant, Topic,
+    Address, Backbone, Book, BusHandler, BusMessage, BusReply, BusRequest, Call, ClientFacts, Dispatch, EdgeTransport,
+    Event, Frame, Inventory, Leases, Ledger, Machine, Outcome, Principal, Reply, Result, ServeGuard, ServeOn,
+    ServerEntry, ServerSpec, Store, Tenant, Topic,
 };
 use spanwire_policy::{Policy, PrincipalConfig};
 use spanwire_registry::{Handle, Resolve, store::MemoryStore};
@@ -41,8 +42,10 @@ pub(super) struct Setup {
     pub(super) specs: Vec<ServerSpec>,
     pub(super) policy: Policy,
     pub(super) store: Arc<dyn Store>,
-    /// What was registered; a ledger of the node's own where that is `None`.
+    /// That of an earlier node, where this one goes on with it.
     pub(super) ledger: Option<Arc<dyn Ledger>>,
+    /// Leases that nodes share; some of the node's own where that is `None`.
+    pub(super) leases: Option<Arc<dyn Leases>>,
     pub(super) resolve: Resolve,
     pub(super) registry: fn(&mut spanwire_registry::Config),
     pub(super) router: fn(&mut spanwire_router::Config),
@@ -57,6 +60,7 @@ impl Setup {
             policy: Policy::open(),
             store: Arc::new(MemoryStore::default()),
             ledger: None,
+            leases: None,
             resolve: Arc::new(|spec| Ok(spec.clone())),
             registry: |_| {},
             router: |_| {},
@@ -77,6 +81,13 @@ pub(super) struct Node {
     pub(super) telemetry: Telemetry,
     pub(super) bus: Arc<CountingBus>,
     _folder: tempfile::TempDir,
+}
+
+pub(super) async fn ledger_in(folder: &std::path::Path) -> Arc<dyn Ledger> {
+    let machine: Arc<dyn Machine> = Arc::new(spanwire_registry::Machine);
+    let store = SledStore::open(folder).unwrap();
+    let telemetry = Telemetry::disabled("ledger".parse().unwrap());
+    Arc::new(LocalLedger::open(store, [(Book::Registry, machine)].into(), telemetry).await.unwrap())
 }
 
 impl World {
@@ -112,7 +123,7 @@ impl World {
         let folder = tempfile::tempdir().unwrap();
         let ledger = match setup.ledger {
             Some(ledger) => ledger,
-            None => spanwire_tests::ledger::registry(folder.path()).await.unwrap(),
+            None => ledger_in(folder.path()).await,
         };
         let parts = spanwire_registry::Parts {
             connector,
@@ -120,7 +131,7 @@ impl World {
             backbone: backbone.clone(),
             resolve: setup.resolve,
             ledger,
-            leases: Arc::new(spanwire_ledger::MemoryLeases::new(id.parse().unwrap())),
+            leases: setup.leases.unwrap_or_else(|| Arc::new(MemoryLeases::new(id.parse().unwrap()))),
         };
         let registry = spanwire_registry::start(config, parts, setup.specs).await.unwrap();
         let telemetry = Telemetry::disabled(id.parse().unwrap());

@@ -5,7 +5,10 @@ use std::time::Duration;
 use spanwire_model::{ErrorKind, Ledger, ReadLevel, ShardState};
 use tokio::time::Instant;
 
-use super::harness::{PATIENCE, Proxy, Recipe, SHARD, Server};
+use super::{
+    harness::{PATIENCE, Recipe, SHARD},
+    server::{Proxy, Server},
+};
 use crate::testing::{command, put};
 
 fn soon() -> Instant {
@@ -15,7 +18,7 @@ fn soon() -> Instant {
 #[tokio::test]
 async fn two_nodes_agree_and_each_sees_the_others_writes() {
     let server = Server::start().await;
-    let recipe = Recipe::new(server.nats.url());
+    let recipe = Recipe::new(server.url());
     let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let (left, right) = (recipe.node("left", one.path()).await, recipe.node("right", two.path()).await);
     left.is(ShardState::Following).await;
@@ -48,7 +51,7 @@ async fn two_nodes_agree_and_each_sees_the_others_writes() {
 #[tokio::test]
 async fn a_cut_off_node_refuses_at_once_reads_on_and_comes_back() {
     let server = Server::start().await;
-    let proxy = Proxy::start(server.nats.address()).await.unwrap();
+    let proxy = Proxy::start(server.address).await;
     let folder = tempfile::tempdir().unwrap();
     let node = Recipe::new(proxy.url()).node("left", folder.path()).await;
     node.is(ShardState::Following).await;
@@ -73,7 +76,7 @@ async fn a_cut_off_node_refuses_at_once_reads_on_and_comes_back() {
 #[tokio::test]
 async fn a_command_on_its_way_when_the_connection_breaks_is_applied_once() {
     let server = Server::start().await;
-    let proxy = Proxy::start(server.nats.address()).await.unwrap();
+    let proxy = Proxy::start(server.address).await;
     let folder = tempfile::tempdir().unwrap();
     let node = Recipe::new(proxy.url()).node("left", folder.path()).await;
     node.is(ShardState::Following).await;
@@ -98,7 +101,7 @@ async fn a_command_on_its_way_when_the_connection_breaks_is_applied_once() {
 #[tokio::test]
 async fn one_operation_twice_in_the_log_is_applied_once_everywhere() {
     let server = Server::start().await;
-    let recipe = Recipe::new(server.nats.url());
+    let recipe = Recipe::new(server.url());
     let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let (left, right) = (recipe.node("left", one.path()).await, recipe.node("right", two.path()).await);
     left.is(ShardState::Following).await;
@@ -116,7 +119,7 @@ async fn one_operation_twice_in_the_log_is_applied_once_everywhere() {
 
 #[tokio::test]
 async fn a_server_without_jetstream_is_said_and_waited_for() {
-    let nats = super::harness::NatsServer::start().await.unwrap();
+    let nats = Server::start_without_jetstream().await;
     let folder = tempfile::tempdir().unwrap();
     let node = Recipe::new(nats.url()).node("left", folder.path()).await;
     node.is(ShardState::CutOff).await;
@@ -132,7 +135,7 @@ async fn a_server_without_jetstream_is_said_and_waited_for() {
 async fn commands_above_the_limit_are_refused_and_many_at_once_are_not_lost() {
     let server = Server::start().await;
     let folder = tempfile::tempdir().unwrap();
-    let node = Recipe::new(server.nats.url()).node("left", folder.path()).await;
+    let node = Recipe::new(server.url()).node("left", folder.path()).await;
     node.is(ShardState::Following).await;
     let large = put("a", &"x".repeat(spanwire_model::MAX_COMMAND_BYTES));
     assert_eq!(node.append(1, &large).await.unwrap_err().kind, ErrorKind::TooLarge);

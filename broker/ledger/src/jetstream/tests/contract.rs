@@ -5,7 +5,7 @@ use std::sync::Arc;
 use spanwire_model::Tenant;
 use spanwire_telemetry::Telemetry;
 
-use super::harness::{OneHolder, Server};
+use super::{harness::OneHolder, server::Server};
 use crate::{
     JetStreamLedger, JetStreamOptions,
     applier::Options,
@@ -34,7 +34,7 @@ impl Factory for Cluster {
     }
 
     async fn open(&self, version: u16) -> JetStreamLedger {
-        let client = async_nats::connect(self.server.nats.url()).await.unwrap();
+        let client = async_nats::connect(self.server.url()).await.unwrap();
         let store = open(&self.folder.path().join("store")).await;
         let node = "left".parse().unwrap();
         let folder = self.folder.path().join("ledger");

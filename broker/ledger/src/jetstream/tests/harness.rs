@@ -23,32 +23,10 @@ use crate::{
     testing::{command, machines, open, put},
 };
 
-/// The same harness as in the tests of the whole broker.
-#[path = "../../../../../tests/src/nats.rs"]
-#[allow(dead_code, unused_imports, unreachable_pub)]
-pub(super) mod nats;
-
-pub(super) use nats::{NatsServer, Proxy};
-
 /// How long anything may take on a busy machine.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(super) const SHARD: Shard = Shard::REGISTRY;
-
-/// A server with JetStream.
-pub(super) struct Server {
-    pub(super) nats: NatsServer,
-    pub(super) folder: tempfile::TempDir,
-}
-
-impl Server {
-    pub(super) async fn start() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().to_str().unwrap().to_owned();
-        let nats = NatsServer::start_with(&["-js", "-sd", &path]).await.unwrap();
-        Self { nats, folder }
-    }
-}
 
 /// Leases among nodes of one process.
 #[derive(Default, Clone)]
@@ -89,7 +67,7 @@ impl Recipe {
         let client = async_nats::ConnectOptions::new()
             .retry_on_initial_connect()
             .reconnect_delay_callback(|_| Duration::from_millis(50))
-            .connect(&self.url)
+            .connect(self.url.split(',').collect::<Vec<_>>())
             .await
             .unwrap();
         let store = open(&folder.join("store")).await;

@@ -1,8 +1,11 @@
 //! Views that are behind their log, or not of it.
 
-use spanwire_model::{ShardState, Write};
+use spanwire_model::{ErrorKind, Shard, ShardState, Tenant, Write};
 
-use super::harness::{Node, Recipe, SHARD, Server, until};
+use super::{
+    harness::{Node, Recipe, SHARD, until},
+    server::Server,
+};
 use crate::{
     jetstream::bucket::Bucket,
     testing::{command, put},
@@ -40,7 +43,7 @@ async fn delete_consumers(node: &Node) {
 #[tokio::test]
 async fn a_consumer_that_is_deleted_under_the_node_is_made_again() {
     let server = Server::start().await;
-    let (node, _folder) = node(&Recipe::new(server.nats.url()), "left").await;
+    let (node, _folder) = node(&Recipe::new(server.url()), "left").await;
     for operation in 1..=5 {
         node.append(operation, &put("a", "b")).await.unwrap();
         delete_consumers(&node).await;
@@ -57,7 +60,7 @@ async fn a_consumer_that_is_deleted_under_the_node_is_made_again() {
 #[tokio::test]
 async fn a_node_that_was_away_longer_than_the_log_reaches_installs_a_snapshot() {
     let server = Server::start().await;
-    let recipe = Recipe { options: small, ..Recipe::new(server.nats.url()) };
+    let recipe = Recipe { options: small, ..Recipe::new(server.url()) };
     let (left, _one) = node(&recipe, "left").await;
     let (right, two) = node(&recipe, "right").await;
     left.fill(1..5).await;
@@ -83,7 +86,7 @@ async fn a_node_that_was_away_longer_than_the_log_reaches_installs_a_snapshot() 
 #[tokio::test]
 async fn a_node_whose_folder_was_rolled_back_catches_up() {
     let server = Server::start().await;
-    let recipe = Recipe::new(server.nats.url());
+    let recipe = Recipe::new(server.url());
     let (left, _one) = node(&recipe, "left").await;
     let (right, two) = node(&recipe, "right").await;
     left.fill(1..10).await;
@@ -104,7 +107,7 @@ async fn a_node_whose_folder_was_rolled_back_catches_up() {
 #[tokio::test]
 async fn a_stream_that_was_deleted_goes_on_from_what_the_nodes_have() {
     let server = Server::start().await;
-    let recipe = Recipe::new(server.nats.url());
+    let recipe = Recipe::new(server.url());
     let (left, _one) = node(&recipe, "left").await;
     let (right, _two) = node(&recipe, "right").await;
     left.fill(1..10).await;
@@ -124,13 +127,13 @@ async fn a_stream_that_was_deleted_goes_on_from_what_the_nodes_have() {
 #[tokio::test]
 async fn a_stream_of_another_history_makes_the_view_anew_and_says_so() {
     let server = Server::start().await;
-    let recipe = Recipe::new(server.nats.url());
+    let recipe = Recipe::new(server.url());
     let (left, one) = node(&recipe, "left").await;
     left.fill(1..10).await;
     left.close().await;
     // Somebody deletes the stream and makes one with another history.
     let other = Server::start().await;
-    let elsewhere = Recipe::new(other.nats.url());
+    let elsewhere = Recipe::new(other.url());
     let (stranger, _two) = node(&elsewhere, "stranger").await;
     stranger.fill(100..103).await;
     let left = elsewhere.node("left", one.path()).await;
@@ -144,21 +147,21 @@ async fn a_stream_of_another_history_makes_the_view_anew_and_says_so() {
 #[tokio::test]
 async fn a_log_that_lost_its_acknowledged_end_is_found_out() {
     let mut server = Server::start().await;
-    let (left, one) = node(&Recipe::new(server.nats.url()), "left").await;
+    let (left, one) = node(&Recipe::new(server.url()), "left").await;
     left.fill(1..10).await;
-    server.nats.kill();
+    server.kill();
     let copy = tempfile::tempdir().unwrap();
-    copy_folder(server.folder.path(), copy.path());
-    server.nats.restart().await.unwrap();
+    copy_folder(&server.store(), copy.path());
+    server.run().await;
     left.is(ShardState::Following).await;
     left.fill(10..15).await;
     left.close().await;
     // The server comes back with an older copy of its folder.
-    server.nats.kill();
-    std::fs::remove_dir_all(server.folder.path().join("jetstream")).unwrap();
-    copy_folder(copy.path(), server.folder.path());
-    server.nats.restart().await.unwrap();
-    let left = Recipe::new(server.nats.url()).node("left", one.path()).await;
+    server.kill();
+    std::fs::remove_dir_all(server.store()).unwrap();
+    copy_folder(copy.path(), &server.store());
+    server.run().await;
+    let left = Recipe::new(server.url()).node("left", one.path()).await;
     left.is(ShardState::Following).await;
     until("it has what the log has", || {
         let status = left.status();
@@ -172,7 +175,7 @@ async fn a_log_that_lost_its_acknowledged_end_is_found_out() {
 #[tokio::test]
 async fn a_view_that_was_damaged_is_found_by_a_checkpoint_and_made_anew() {
     let server = Server::start().await;
-    let recipe = Recipe { options: small, ..Recipe::new(server.nats.url()) };
+    let recipe = Recipe { options: small, ..Recipe::new(server.url()) };
     let (left, _one) = node(&recipe, "left").await;
     let (right, _two) = node(&recipe, "right").await;
     left.append(1, r#"{"do":"count","key":"n"}"#).await.unwrap();
@@ -198,8 +201,8 @@ async fn a_view_that_was_damaged_is_found_by_a_checkpoint_and_made_anew() {
 #[tokio::test]
 async fn a_newer_command_stops_the_shard_and_says_so() {
     let server = Server::start().await;
-    let recipe = Recipe::new(server.nats.url());
-    let newer = Recipe { version: 2, leases: recipe.leases.clone(), ..Recipe::new(server.nats.url()) };
+    let recipe = Recipe::new(server.url());
+    let newer = Recipe { version: 2, leases: recipe.leases.clone(), ..Recipe::new(server.url()) };
     let (old, folder) = node(&recipe, "old").await;
     let (new, _two) = node(&newer, "new").await;
     let mut command = command(1, &put("a", "b"));
@@ -213,6 +216,32 @@ async fn a_newer_command_stops_the_shard_and_says_so() {
     // The upgrade.
     let old = newer.node("old", folder.path()).await;
     old.agrees_with(&new).await;
+}
+
+#[tokio::test]
+async fn a_cluster_is_restored_from_snapshots_and_goes_on_behind_them() {
+    let server = Server::start().await;
+    let (old, folder) = node(&Recipe::new(server.url()), "old").await;
+    old.fill(1..30).await;
+    let receipt = old.append(3, "{}").await.unwrap();
+    let mut snapshots = Vec::new();
+    for shard in Shard::all() {
+        let path = folder.path().join(shard.to_string());
+        let file = std::fs::File::create(&path).unwrap();
+        let (header, _) = old.ledger.inner.applier.snapshot(shard, file).await.unwrap();
+        snapshots.push((shard, header.sequence, path));
+    }
+    let other = Server::start().await;
+    let client = async_nats::connect(other.url()).await.unwrap();
+    let restore =
+        async || crate::restore_into_streams(client.clone(), Tenant::default(), "sw.v1", None, &snapshots).await;
+    restore().await.unwrap();
+    assert_eq!(restore().await.unwrap_err().kind, ErrorKind::Conflict);
+    let (new, _two) = node(&Recipe::new(other.url()), "new").await;
+    assert_eq!((new.status().applied, new.status().first, new.rebuilds()), (29, 30, 0));
+    assert_eq!(new.status().hash, old.status().hash);
+    assert_eq!(new.append(3, "{}").await.unwrap(), receipt);
+    assert_eq!(new.append(100, &put("a", "b")).await.unwrap().sequence, 30);
 }
 
 /// Copies a folder that nobody writes to.
