@@ -88,7 +88,9 @@ async fn check_nats(url: &str, wants_jetstream: bool) -> Finding {
     match found >= NATS_FLOOR {
         true if wants_jetstream && !has_jetstream => Finding::warn(
             check,
-            format!("{url} is version {version}, without JetStream: nothing is registered or kept in the shared context"),
+            format!(
+                "{url} is version {version}, without JetStream: nothing is registered or kept in the shared context"
+            ),
             "start nats-server with -js, or set ledger.store = \"local\"",
         ),
         true => Finding::ok(check, format!("{url} is version {version}")),
