@@ -67,7 +67,7 @@ async fn tools(world: &World, writer: &Client, reader: &Client, space: &str) {
     let again = json!({ "space": space, "key": "goal", "value": 2, "if_absent": true });
     let refused = call(reader, "put", &again).await;
     assert_eq!((&refused["isError"], &refused["structuredContent"]["kind"]), (&json!(true), &json!("conflict")));
-    assert_eq!(refused["structuredContent"]["version"], put["version"], "{refused}");
+    assert_eq!(refused["structuredContent"]["data"]["version"], put["version"], "{refused}");
 
     let patched = good(writer, "patch", json!({ "space": space, "key": "goal", "merge": { "m": 2 } })).await;
     let got = good(reader, "get", at_least(&patched)).await;
@@ -75,8 +75,11 @@ async fn tools(world: &World, writer: &Client, reader: &Client, space: &str) {
     good(writer, "append", json!({ "space": space, "key": "notes", "values": ["x", 1] })).await;
     let transaction = json!({
         "space": space,
-        "conditions": [{ "key": "goal", "is": { "version": patched["version"] } }],
-        "operations": [{ "put": { "key": "goal", "value": 3 } }, { "append": { "key": "notes", "values": [2] } }],
+        "conditions": [{ "key": "goal", "version": patched["version"] }],
+        "operations": [
+            { "op": "put", "key": "goal", "value": 3 },
+            { "op": "append", "key": "notes", "values": [2] },
+        ],
     });
     let done = good(writer, "txn", transaction).await;
     let read = json!({ "space": space, "at_least": done["sequence"], "values": true });
