@@ -50,7 +50,7 @@ use self::{
     streams::{Facts, Streams, Trouble},
 };
 use crate::{
-    SledStore,
+    Backups, SledStore,
     applier::{Applier, Options},
     observe,
     position::Position,
@@ -179,6 +179,11 @@ impl JetStreamLedger {
         }
         ledger.spawn((), |inner, ()| async move { duty::run(&inner).await });
         Ok(ledger)
+    }
+
+    /// Makes backups of this node.
+    pub fn backups(&self) -> Backups {
+        Backups::new(self.inner.applier.clone(), self.inner.options.node.clone())
     }
 
     /// Ends what it does, and returns when it has ended. A lease is given back.

@@ -67,7 +67,7 @@ impl Recipe {
         let client = async_nats::ConnectOptions::new()
             .retry_on_initial_connect()
             .reconnect_delay_callback(|_| Duration::from_millis(50))
-            .connect(&self.url)
+            .connect(self.url.split(',').collect::<Vec<_>>())
             .await
             .unwrap();
         let store = open(&folder.join("store")).await;

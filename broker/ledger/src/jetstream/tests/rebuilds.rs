@@ -1,6 +1,6 @@
 //! Views that are behind their log, or not of it.
 
-use spanwire_model::{ShardState, Write};
+use spanwire_model::{ErrorKind, Shard, ShardState, Tenant, Write};
 
 use super::{
     harness::{Node, Recipe, SHARD, until},
@@ -216,6 +216,32 @@ async fn a_newer_command_stops_the_shard_and_says_so() {
     // The upgrade.
     let old = newer.node("old", folder.path()).await;
     old.agrees_with(&new).await;
+}
+
+#[tokio::test]
+async fn a_cluster_is_restored_from_snapshots_and_goes_on_behind_them() {
+    let server = Server::start().await;
+    let (old, folder) = node(&Recipe::new(server.url()), "old").await;
+    old.fill(1..30).await;
+    let receipt = old.append(3, "{}").await.unwrap();
+    let mut snapshots = Vec::new();
+    for shard in Shard::all() {
+        let path = folder.path().join(shard.to_string());
+        let file = std::fs::File::create(&path).unwrap();
+        let (header, _) = old.ledger.inner.applier.snapshot(shard, file).await.unwrap();
+        snapshots.push((shard, header.sequence, path));
+    }
+    let other = Server::start().await;
+    let client = async_nats::connect(other.url()).await.unwrap();
+    let restore =
+        async || crate::restore_into_streams(client.clone(), Tenant::default(), "sw.v1", None, &snapshots).await;
+    restore().await.unwrap();
+    assert_eq!(restore().await.unwrap_err().kind, ErrorKind::Conflict);
+    let (new, _two) = node(&Recipe::new(other.url()), "new").await;
+    assert_eq!((new.status().applied, new.status().first, new.rebuilds()), (29, 30, 0));
+    assert_eq!(new.status().hash, old.status().hash);
+    assert_eq!(new.append(3, "{}").await.unwrap(), receipt);
+    assert_eq!(new.append(100, &put("a", "b")).await.unwrap().sequence, 30);
 }
 
 /// Copies a folder that nobody writes to.
