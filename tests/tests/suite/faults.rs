@@ -6,6 +6,7 @@
 mod client;
 mod client_gone;
 mod cluster;
+mod counting;
 mod crowd;
 mod large;
 mod leaks;
@@ -15,6 +16,7 @@ mod node_killed;
 mod node_stopped;
 mod refused;
 mod rig;
+mod rolling;
 mod server;
 mod server_killed;
 mod silent_server;
