@@ -85,8 +85,8 @@ fn help_names_every_command_and_the_exit_codes() {
     let place = Place::new();
     let help = place.run(&["--help"]).expect(0, "Exit codes:");
     for command in [
-        "up", "demo", "import", "add", "remove", "servers", "tools", "call", "status", "doctor", "validate", "stdio",
-        "trace", "backup", "restore",
+        "up", "demo", "import", "add", "remove", "servers", "tools", "call", "ctx", "status", "doctor", "validate",
+        "stdio", "trace", "backup", "restore",
     ] {
         assert!(help.stdout.contains(&format!("\n  {command} ")), "{command}");
         place.run(&[command, "--help"]).expect(0, "Usage: spanwire");

@@ -121,6 +121,7 @@ async fn jetstream(
     let defaults =
         JetStreamOptions::new(config.node.tenant.clone(), nats.prefix.as_str(), node.clone(), data.join(SNAPSHOTS));
     let options = JetStreamOptions {
+        domain: nats.jetstream_domain.clone(),
         replicas,
         snapshot_entries: config.ledger.snapshot_every.unwrap_or(defaults.snapshot_entries),
         log_margin: config.ledger.keep_entries.unwrap_or(defaults.log_margin),
