@@ -15,7 +15,7 @@ use anyhow::{Context, Result, bail};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
-    time::{Instant, sleep},
+    time::{Instant, sleep, timeout},
 };
 
 pub use self::proxy::{Passage, Proxy};
@@ -80,6 +80,15 @@ impl NatsServer {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         SocketAddr::from(([127, 0, 0, 1], self.port))
+    }
+
+    /// Where leaf nodes connect, of a server whose configuration has `leafnodes { listen: "127.0.0.1:-1" }`.
+    pub async fn leafnodes(&self) -> Result<SocketAddr> {
+        const TEXT: &str = "Listening for leafnode connections on ";
+        timeout(START_TIMEOUT, self.logged(TEXT)).await.context("it does not listen for leaf nodes")?;
+        let log = fs::read_to_string(self.folder.path().join("log"))?;
+        let (_, rest) = log.split_once(TEXT).context("no address")?;
+        Ok(rest.lines().next().unwrap_or_default().trim().parse()?)
     }
 
     /// Kills the server at once, as a crash would.

@@ -86,8 +86,11 @@ pub(super) async fn run(inner: &Inner, log: &Log) {
         if began.elapsed() > GOOD {
             pause = PAUSE_MIN;
         }
-        sleep(super::jittered(pause)).await;
-        pause = (pause * 2).min(PAUSE_MAX);
+        tokio::select! {
+            () = sleep(super::jittered(pause)) => pause = (pause * 2).min(PAUSE_MAX),
+            // No need to wait any longer.
+            () = log.returned.notified() => pause = PAUSE_MIN,
+        }
     }
 }
 
