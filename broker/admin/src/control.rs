@@ -74,6 +74,8 @@ pub struct Status {
     pub version: String,
     /// How long it has been running.
     pub uptime: Duration,
+    /// Since its start it has heard of the other nodes, and knows their servers.
+    pub settled: bool,
     /// Where it listens.
     pub listeners: Vec<Listener>,
     /// How it reaches other nodes, without credentials: `Backbone::describe`.

@@ -1,11 +1,18 @@
 //! Whether a node can be sent traffic.
 
-use spanwire_model::{Inventory, NodeState, ServerState};
+use std::time::Duration;
+
+use spanwire_model::{Inventory, NodeState, ServerState, ShardState};
 
 use crate::Status;
 
+/// How long a node that starts waits for its shards. Later it is ready without them: calls go on without the ledger.
+const LEDGER_PATIENCE: Duration = Duration::from_secs(30);
+
 /// What a node still waits for, one sentence each; empty when it is ready. A server that is down does not count: it was tried, and
-/// the others should not wait for it. Nor does a ledger that is cut off: calls go on without it. A node that drains is not ready, so
+/// the others should not wait for it. Nor does a ledger that is cut off: calls go on without it. While a node starts it waits for the
+/// entries that it does not have yet, for a bounded time, and until it knows the servers of the other nodes: whoever is sent to it then
+/// finds what the node before it had. A node that drains is not ready, so
 /// that nothing new is sent to it.
 pub fn missing(status: &Status, inventory: &Inventory) -> Vec<String> {
     let mut missing = Vec::new();
@@ -16,6 +23,13 @@ pub fn missing(status: &Status, inventory: &Inventory) -> Vec<String> {
     }
     if !status.backbone_connected {
         missing.push(format!("backbone \"{}\" is not connected", status.backbone));
+    }
+    if !status.settled {
+        missing.push("the other nodes have not all told their servers yet".to_owned());
+    }
+    if status.uptime < LEDGER_PATIENCE {
+        let behind = status.shards.iter().filter(|shard| shard.state == ShardState::CatchingUp);
+        missing.extend(behind.map(|shard| format!("shard {} of the ledger is catching up", shard.shard)));
     }
     for server in inventory.servers.iter().filter(|server| server.local) {
         match server.health.state {

@@ -208,6 +208,7 @@ impl Control for Scripted {
             node: "here".parse().unwrap(),
             version: "1.2.3".into(),
             uptime: Duration::from_millis(1500),
+            settled: true,
             listeners: vec![Listener {
                 name: "grpc".into(),
                 address: "127.0.0.1:7401".into(),

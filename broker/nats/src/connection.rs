@@ -16,7 +16,7 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Shortest time for an attempt, also when little is left of the time to connect.
 const MIN_ATTEMPT_TIMEOUT: Duration = Duration::from_secs(1);
 /// How often the client asks a silent server whether it is there; it gives up after three times this.
-const PING_INTERVAL: Duration = Duration::from_secs(5);
+const PING_INTERVAL: Duration = Duration::from_secs(2);
 /// Messages that wait for one subscription. What comes above that is lost, which is noticed.
 const SUBSCRIPTION_CAPACITY: usize = 16_384;
 

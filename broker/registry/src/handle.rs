@@ -2,7 +2,10 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    sync::{Arc, PoisonError, RwLock},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -39,6 +42,7 @@ pub struct Handle {
     /// How busy the servers of the other nodes are. A short lock for a look-up, so that a heartbeat makes no new inventory.
     loads: Arc<RwLock<Loads>>,
     draining: Arc<watch::Sender<bool>>,
+    settled: Arc<AtomicBool>,
     shutdown: CancellationToken,
     abandon: CancellationToken,
     tasks: TaskTracker,
@@ -67,6 +71,7 @@ impl Handle {
             local_state,
             loads: Arc::default(),
             draining: Arc::new(watch::channel(false).0),
+            settled: Arc::default(),
             shutdown: CancellationToken::new(),
             abandon: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -101,6 +106,15 @@ impl Handle {
     pub fn load(&self, node: &NodeId, server: &ServerId) -> u32 {
         let loads = self.loads.read().unwrap_or_else(PoisonError::into_inner);
         loads.get(node).and_then(|servers| servers.get(server)).copied().unwrap_or(0)
+    }
+
+    /// Since its start this node has heard of the others, and knows the servers of all of them.
+    pub fn is_settled(&self) -> bool {
+        self.settled.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn settle(&self) {
+        self.settled.store(true, Ordering::Release);
     }
 
     /// Says to everybody that this node is about to leave: the others send it nothing new, as far as they can. It cannot be taken back.

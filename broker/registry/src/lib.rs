@@ -67,7 +67,8 @@ pub struct Config {
     pub version: Arc<str>,
     /// How long a placed server stays with a node that stopped renewing its lease.
     pub lease_ttl: Duration,
-    /// How long a node that starts waits before it takes leases: the nodes should know of each other, so that servers spread.
+    /// How long a node that starts listens before it counts as settled and takes leases: the nodes should know of each other, so that
+    /// servers spread. More than a heartbeat, or zero where there are no other nodes.
     pub settle: Duration,
 }
 

@@ -122,13 +122,20 @@ impl Peers {
         let mut draining = self.handle.draining();
         let mut ticks = tokio::time::interval(self.config.heartbeat);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // Every node that is there has spoken once by then.
+        let heard_all = Instant::now() + self.config.settle;
         let mut looks = tokio::time::interval(self.config.heartbeat / LOOKS);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 () = stopping.cancelled() => break,
                 _ = ticks.tick() => self.speak().await,
-                _ = looks.tick() => self.look(false).await,
+                _ = looks.tick() => {
+                    self.look(false).await;
+                    if Instant::now() >= heard_all && self.peers.values().all(|peer| peer.known.is_some()) {
+                        self.handle.settle();
+                    }
+                }
                 Ok(()) = draining.changed() => self.speak().await,
                 changed = self.beats.changed() => if changed.is_ok() { self.speak().await },
                 Some((node, answer)) = answers.recv() => self.take(node, answer).await,

@@ -75,6 +75,15 @@ async fn a_node_that_drains_is_not_ready() {
     check("here", NodeState::Draining, &["the node is draining"]);
     check("here", NodeState::Alive, &[]);
     check("there", NodeState::Draining, &[]);
+    let mut starting = Status { settled: false, ..status.clone() };
+    assert_eq!(missing(&starting, &Inventory::default()), ["the other nodes have not all told their servers yet"]);
+    starting = Status { settled: true, ..starting };
+    starting.shards.truncate(1);
+    starting.shards[0].state = ShardState::CatchingUp;
+    let expected = format!("shard {} of the ledger is catching up", starting.shards[0].shard);
+    assert_eq!(missing(&starting, &Inventory::default()), [expected]);
+    starting.uptime = Duration::from_secs(31);
+    assert!(missing(&starting, &Inventory::default()).is_empty(), "calls go on without the ledger");
     node.stop().await;
 }
 

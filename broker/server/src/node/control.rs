@@ -123,6 +123,7 @@ impl Control for NodeControl {
             node: self.node.clone(),
             version: VERSION.to_owned(),
             uptime: self.started.elapsed(),
+            settled: self.registry.is_settled(),
             listeners: self
                 .listeners
                 .iter()
