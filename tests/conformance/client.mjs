@@ -87,9 +87,9 @@ async function serving() {
   let last = '';
   for await (const line of createInterface({ input: node.stdout })) {
     last = line;
-    const { event, urls, state } = JSON.parse(line);
+    const { event, urls, id, state } = JSON.parse(line);
     if (event === 'listening') url = `${urls.mcp}/${VIEW}`;
-    if (event === 'server' && state === 'ready') {
+    if (event === 'server' && id === VIEW && state === 'ready') {
       node.stdout.resume();
       return url;
     }

@@ -16,6 +16,16 @@ impl Whom {
         Self { address, node: None }
     }
 
+    /// Whom a request is for: the server that it names, also where it is addressed to a node.
+    pub(crate) fn of(address: &Address, server: Option<&ServerId>) -> Self {
+        match (address, server) {
+            (Address::Node(node), Some(server)) => {
+                Self { address: Address::Server(server.clone()), node: Some(node.clone()) }
+            }
+            (Address::Node(_) | Address::Server(_), _) => Self::new(address.clone()),
+        }
+    }
+
     /// Remembers the node that took the request.
     pub(crate) fn taken_by(&mut self, node: NodeId) {
         self.node = Some(node);

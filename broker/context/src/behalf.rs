@@ -48,7 +48,25 @@ impl OnBehalf {
                 }
             }
         }
-        write::write(&self.contexts, &self.author, space, transaction, options).await
+        let sees = |key: &Key| self.may(space, Some(key), Verb::Read);
+        let sees_all = transaction.operations.iter().all(|operation| sees(operation.key()));
+        let written = write::write(&self.contexts, &self.author, space, transaction, options).await;
+        if sees_all {
+            return written;
+        }
+        // Whoever may write a key and not read it is not told what was there.
+        match written {
+            Ok(mut written) => {
+                for done in written.results.iter_mut().filter(|done| !sees(&done.key)) {
+                    (done.changed, done.length) = (true, None);
+                }
+                Ok(written)
+            }
+            Err(error) if error.kind == ErrorKind::Conflict => {
+                Err(Error::new(ErrorKind::Conflict, "the write does not fit what is there"))
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Removes a space with everything in it; returns how many keys it had. `None` when it was not there.
@@ -93,7 +111,7 @@ impl OnBehalf {
     /// # Errors
     /// `Conflict` with `{"reason":"gone","first"}` when `from` is older than what is kept: read a snapshot, and go on after it.
     pub async fn log(&self, space: &SpaceName, query: &LogQuery, reading: Reading) -> Result<Seen<EventPage>> {
-        let may = |key: &Key| self.may(space, Some(key), Verb::Read);
+        let may = |key: Option<&Key>| self.may(space, key, Verb::Read);
         let page =
             self.contexts.read(Contexts::shard_of(space), reading, |view| reads::log(view, space, query, &may)).await?;
         watch::is_kept(space, query.from, page.value.first)?;
@@ -124,7 +142,7 @@ impl OnBehalf {
         let (access, principal) = (self.contexts.inner.config.access.clone(), self.author.principal.clone());
         let sees = {
             let space = space.clone();
-            Arc::new(move |key: &Key| access.may(&principal, &space, Some(key), Verb::Read))
+            Arc::new(move |key: Option<&Key>| access.may(&principal, &space, key, Verb::Read))
         };
         watch::watch(&self.contexts, space, prefix, from, values, sees)
     }

@@ -39,22 +39,25 @@ impl Contexts {
     /// Has keys removed whose time is over, while this node has the lease [`DUTY`]. Returns when it is stopped, and gives the lease
     /// back.
     pub async fn expire(self, leases: Arc<dyn Leases>, stop: CancellationToken) {
+        let holdings = leases.watch();
         let mut lease: Option<Lease> = None;
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,
                 () = tokio::time::sleep(LOOK_EVERY) => {}
             }
-            if lease.as_ref().is_none_or(|lease| !lease.is_valid()) {
+            let is_theirs = holdings.borrow().get(DUTY).is_some_and(|holding| holding.node != *self.node());
+            if lease.as_ref().is_none_or(|lease| !lease.is_valid()) && !is_theirs {
                 lease = leases.acquire(DUTY, LEASE_TTL).await.unwrap_or_else(|error| {
                     tracing::debug!(%error, "the lease of the context's expiry is out of reach");
                     None
                 });
             }
-            let Some(lease) = &lease else { continue };
+            let Some(lease) = lease.as_ref().filter(|lease| lease.is_valid()) else { continue };
             for shard in Self::shards() {
                 if let Err(error) = self.expire_shard(shard, lease).await {
-                    tracing::warn!(%shard, %error, "keys that are due stay for now");
+                    // The shard itself has said that it is out of reach.
+                    tracing::debug!(%shard, %error, "keys that are due stay for now");
                 }
             }
         }

@@ -106,26 +106,27 @@ pub(crate) fn each_meta(
     }
 }
 
-/// From which sequence on all events of a space are kept.
-pub(crate) fn floor(view: &dyn View, space: &SpaceName) -> Result<u64> {
-    match space_record(view, space)? {
-        Some(record) => Ok(record.floor),
-        None => Ok(shard_record(view)?.floor),
-    }
-}
-
-/// A page of events of the keys that `may` allows. The caller has compared `from` with the floor.
+/// A page of events of the keys that `may` allows; `None` asks for the space itself, which reads like one that never was when it may not
+/// be known. The caller compares `from` with what is kept.
 pub(crate) fn log(
     view: &dyn View,
     space: &SpaceName,
     query: &LogQuery,
-    may: &dyn Fn(&Key) -> bool,
+    may: &dyn Fn(Option<&Key>) -> bool,
 ) -> Result<EventPage> {
     let limit = if query.limit == 0 { MAX_PAGE } else { query.limit.min(MAX_PAGE) };
     let prefix = layout::events(space);
     // Nothing of the sequence before has a higher number than this.
     let mut after = (query.from > 0).then(|| layout::event(space, query.from - 1, u16::MAX));
-    let mut page = EventPage { events: Vec::new(), next: None, first: floor(view, space)? };
+    let record = if may(None) { space_record(view, space)? } else { None };
+    let Some(record) = record else {
+        return Ok(EventPage { events: Vec::new(), next: None, first: shard_record(view)?.floor });
+    };
+    let mut page = EventPage { events: Vec::new(), next: None, first: record.floor };
+    if record.last < query.from {
+        // What watchers see whose space was not written to.
+        return Ok(page);
+    }
     let mut bytes = 0;
     loop {
         let piece = view.scan(&prefix, after.as_deref(), PIECE)?;
@@ -138,7 +139,7 @@ pub(crate) fn log(
                 return Ok(page);
             }
             let record: EventRecord = layout::decode(record)?;
-            let told = record.key.as_ref().is_none_or(|key| key.as_str().starts_with(&query.prefix) && may(key));
+            let told = record.key.as_ref().is_none_or(|key| key.as_str().starts_with(&query.prefix) && may(Some(key)));
             if told {
                 let event = event_of(sequence, index, record, query.values);
                 bytes += event.value.as_ref().map_or(0, |value| value.len() as u64);

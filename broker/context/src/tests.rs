@@ -4,6 +4,8 @@ mod duty;
 mod ledger;
 mod machine;
 mod memory;
+mod resources;
+mod server;
 mod service;
 mod spec;
 mod watch;

@@ -19,8 +19,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Events that a watcher reads at a time.
 const AT_A_TIME: usize = 256;
 
-/// Which keys a watcher may see.
-pub(crate) type Sees = Arc<dyn Fn(&Key) -> bool + Send + Sync>;
+/// Which keys a watcher may see; `None` for the space itself.
+pub(crate) type Sees = Arc<dyn Fn(Option<&Key>) -> bool + Send + Sync>;
 
 /// See [`crate::OnBehalf::watch`].
 pub(crate) fn watch(

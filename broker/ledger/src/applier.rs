@@ -38,7 +38,6 @@ impl Options {
     /// For a node whose store is the only place where its entries are.
     pub(crate) const ALONE: Self = Self { flush: true, operations_kept: OPERATIONS_KEPT };
     /// For a node that can read the log again.
-    #[allow(dead_code, reason = "for the ledger in the cluster")]
     pub(crate) const FOLLOWER: Self = Self { flush: false, operations_kept: OPERATIONS_KEPT };
 }
 
@@ -88,10 +87,6 @@ impl Applier {
 
     pub(crate) fn store(&self) -> &SledStore {
         &self.store
-    }
-
-    pub(crate) fn options(&self) -> Options {
-        self.options
     }
 
     /// How far the shard is, as readers see it.

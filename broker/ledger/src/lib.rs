@@ -4,8 +4,6 @@
 //! keeps a running hash of what came of it (`position.rs`). Where the log is, is all that differs: on a node alone it is in the same sled
 //! database; in a cluster it is on JetStream, and the view here can be made anew from a snapshot (`snapshot.rs`) and what follows it.
 
-#![allow(dead_code, reason = "the ledgers follow")]
-
 mod applier;
 mod backup;
 mod cells;

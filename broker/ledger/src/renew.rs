@@ -38,7 +38,6 @@ impl Applier {
     }
 
     /// Notes which stream the shard's entries come from.
-    #[allow(dead_code, reason = "for the ledger in the cluster")]
     pub(crate) async fn bind(&self, shard: Shard, stream: String) -> Result<(), ApplyError> {
         let position = |head: Position| Position { stream: Some(stream), ..head };
         self.replace(shard, None, position).await
@@ -93,7 +92,6 @@ impl Applier {
     }
 
     /// Forgets everything: the next entry is the first.
-    #[allow(dead_code, reason = "for the ledger in the cluster")]
     pub(crate) async fn clear(&self, shard: Shard) -> Result<(), ApplyError> {
         let cell = self.cell(shard)?.clone();
         let _renewing = cell.renewing.lock().await;

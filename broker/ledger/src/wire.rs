@@ -100,7 +100,6 @@ impl Message {
     }
 
     /// A message of the ledger's own.
-    #[allow(dead_code, reason = "for the ledger in the cluster")]
     pub(crate) fn own(kind: Kind, node: NodeId) -> Self {
         let author = Author { principal: "ledger".into(), node, call: None, trace: None };
         Self { kind, operation: Uuid::new_v4(), version: 1, author, body: Json::empty_object() }

@@ -1,10 +1,11 @@
 //! The composition root: builds every room from one configuration, in the order of the layers, and takes them down in reverse.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
-use anyhow::Context;
+use anyhow::Context as _;
 use spanwire_admin::ControlToken;
-use spanwire_model::{Backbone, Dispatch, Inventory, Relayed};
+use spanwire_context::Contexts;
+use spanwire_model::{Backbone, Dispatch, Inventory, NodeId, Relayed};
 use spanwire_registry::Handle as Registry;
 use spanwire_router::Router;
 use spanwire_telemetry::Telemetry;
@@ -21,6 +22,9 @@ mod control;
 mod durable;
 mod files;
 mod gate;
+mod restore;
+
+pub(crate) use restore::{restore, restore_cluster};
 
 /// Longest that telemetry may take to deliver what it holds at the end.
 const FLUSH: Duration = Duration::from_secs(2);
@@ -58,33 +62,7 @@ pub(crate) async fn start(config: Config) -> anyhow::Result<RunningNode> {
     let (telemetry, otlp_endpoint) = build::telemetry(&config, &node)?;
     let data = files::data_dir(&config)?;
     let token = files::operator_token(&data)?;
-    let store = files::store(&config, &data)?;
-    let backbone = build::backbone(&config, &node).await?;
-    let durable = Arc::new(Durable::open(&config, &node, &data, store.clone(), &telemetry).await?);
-    let contexts = durable.contexts(&config, &node, &telemetry);
-    let parts = spanwire_registry::Parts {
-        connector: Arc::new(connectors::Connectors::new(
-            build::message_limit(&config),
-            build::input_timeout(&config),
-            contexts.clone(),
-        )?),
-        store: Arc::new(store),
-        backbone: backbone.clone(),
-        resolve: Arc::new(build::resolve),
-        ledger: durable.ledger.clone(),
-        leases: durable.leases.clone(),
-    };
-    let registry = spanwire_registry::start(build::registry(&config, &node), parts, build::specs(&config)?).await?;
-    let router = Router::start(
-        build::router(&config, &node, files::seal_secret(&config, &data)?),
-        spanwire_router::Parts {
-            policy: build::policy(&config)?,
-            registry: registry.clone(),
-            backbone: backbone.clone(),
-            telemetry: telemetry.clone(),
-        },
-    )
-    .await?;
+    let Rooms { registry, router, backbone, durable, contexts } = rooms(&config, &node, &data, &telemetry).await?;
 
     let edges = CancellationToken::new();
     let tasks = TaskTracker::new();
@@ -133,6 +111,46 @@ pub(crate) async fn start(config: Config) -> anyhow::Result<RunningNode> {
         grace: Duration::from_millis(grace),
         drain: Duration::from_millis(drain),
     })
+}
+
+/// What is behind the edges.
+struct Rooms {
+    registry: Registry,
+    router: Router,
+    backbone: Arc<dyn Backbone>,
+    durable: Arc<Durable>,
+    contexts: Option<Contexts>,
+}
+
+async fn rooms(config: &Config, node: &NodeId, data: &Path, telemetry: &Telemetry) -> anyhow::Result<Rooms> {
+    let store = files::store(config, data)?;
+    let backbone = build::backbone(config, node).await?;
+    let durable = Arc::new(Durable::open(config, node, data, store.clone(), telemetry).await?);
+    let contexts = durable.contexts(config, node, telemetry);
+    let parts = spanwire_registry::Parts {
+        connector: Arc::new(connectors::Connectors::new(
+            build::message_limit(config),
+            build::input_timeout(config),
+            contexts.clone(),
+        )?),
+        store: Arc::new(store),
+        backbone: backbone.clone(),
+        resolve: Arc::new(build::resolve),
+        ledger: durable.ledger.clone(),
+        leases: durable.leases.clone(),
+    };
+    let registry = spanwire_registry::start(build::registry(config, node), parts, build::specs(config)?).await?;
+    let router = Router::start(
+        build::router(config, node, files::seal_secret(config, data)?),
+        spanwire_router::Parts {
+            policy: build::policy(config)?,
+            registry: registry.clone(),
+            backbone: backbone.clone(),
+            telemetry: telemetry.clone(),
+        },
+    )
+    .await?;
+    Ok(Rooms { registry, router, backbone, durable, contexts })
 }
 
 async fn bind(address: SocketAddr, what: &str) -> anyhow::Result<TcpListener> {

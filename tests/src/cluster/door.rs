@@ -240,7 +240,9 @@ fn failure(status: &Status) -> Outcome {
     match kind {
         "conflict" => Outcome::Refused(current_version(status)),
         "unavailable" | "overloaded" => Outcome::NotDone(kind.to_owned()),
-        _ => Outcome::Unknown(kind.to_owned()),
+        "deadline_exceeded" => Outcome::Unknown(kind.to_owned()),
+        // Nobody asked for anything that gives these.
+        _ => Outcome::Unknown(format!("{kind} ({})", status.message())),
     }
 }
 

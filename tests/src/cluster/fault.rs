@@ -5,8 +5,8 @@ use std::{fmt, time::Duration};
 use super::{bus::SERVERS, random::Random, world::NODES};
 use crate::nats::Passage;
 
-/// Shortest time that a fault lasts; the seed makes it up to twice as long. Longer than a node is given before it counts as suspect.
-const HOLD: Duration = Duration::from_secs(4);
+/// Shortest time that a fault lasts; the seed makes it up to twice as long: some nodes count as suspect meanwhile, and some do not.
+const HOLD: Duration = Duration::from_secs(3);
 /// How late a slow line is.
 const LATE: Duration = Duration::from_millis(120);
 

@@ -182,7 +182,7 @@ impl Client {
         let generation = made / OPERATIONS_PER_GENERATION;
         let key = format!("{}/{generation}-{}", SPACES[space], self.random.below(KEYS));
         let item = self.shared.next.fetch_add(1, Ordering::Relaxed);
-        let known = self.known.get(&key).copied();
+        let known = self.known.get(&key).copied().filter(|version| *version > 0);
         match self.random.below(10) {
             0 => Act::Put { key, item },
             1..=3 => Act::PutIf { expected: known.unwrap_or(0), key, item },

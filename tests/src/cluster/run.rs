@@ -1,6 +1,6 @@
 //! One run: a cluster under load, one fault after the other, and in the end everything checked.
 
-use std::{env, time::Duration};
+use std::{env, sync::OnceLock, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use tokio::time::{Instant, sleep};
@@ -92,7 +92,8 @@ pub async fn run(options: &Options) -> Result<Report> {
         if end.is_some_and(|end| Instant::now() > end) {
             break;
         }
-        run.survive(&fault).await.with_context(|| format!("after {fault}"))?;
+        let survived = run.survive(&fault).await;
+        survived.inspect_err(|_| run.world.tell()).with_context(|| format!("after {fault}"))?;
     }
     run.finish(options.seed).await
 }
@@ -194,6 +195,7 @@ impl Run {
             self.findings.wrong.push(format!("{error:#}"));
         }
         let snapshots = self.snapshots().await?;
+        say("all nodes and watchers have everything");
         if let Some(leak) = self.leak().await? {
             self.findings.wrong.push(leak);
         }
@@ -202,6 +204,7 @@ impl Run {
                 self.findings.wrong.push(format!("{error:#}"));
             }
         }
+        say("checking what was recorded");
         let (operations, events) = (self.journal.operations(), self.journal.events());
         let counted = self.world.counted();
         let lasted = Duration::from_micros(self.journal.now_us());
@@ -247,10 +250,13 @@ impl Run {
     /// What is held too much, once what ends by itself has had the time to.
     async fn leak(&mut self) -> Result<Option<String>> {
         let deadline = Instant::now() + PATIENCE;
+        let mut told = false;
         loop {
             let leak = Held::by(&self.world).await?.leak_since(&self.before);
-            if leak.is_none() || Instant::now() > deadline {
-                return Ok(leak);
+            let Some(what) = leak.as_ref().filter(|_| Instant::now() < deadline) else { return Ok(leak) };
+            if !told {
+                say(&format!("waiting for what ends by itself: {what}"));
+                told = true;
             }
             sleep(LOOK_EVERY).await;
         }
@@ -298,6 +304,8 @@ async fn agree(door: &mut Door, limit: Duration) -> Result<()> {
     }
 }
 
+/// A line about the progress, with the seconds since the first one.
 fn say(text: &str) {
-    eprintln!("faults: {text}");
+    static BEGUN: OnceLock<Instant> = OnceLock::new();
+    eprintln!("faults, {:>4.0} s: {text}", BEGUN.get_or_init(Instant::now).elapsed().as_secs_f64());
 }

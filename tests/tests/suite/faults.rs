@@ -3,9 +3,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod backup;
 mod client;
 mod client_gone;
 mod cluster;
+mod counting;
 mod crowd;
 mod large;
 mod leaks;
@@ -15,6 +17,7 @@ mod node_killed;
 mod node_stopped;
 mod refused;
 mod rig;
+mod rolling;
 mod server;
 mod server_killed;
 mod silent_server;

@@ -11,6 +11,7 @@ mod layers;
 mod leases;
 mod matrix;
 mod nats;
+mod placement;
 mod routing;
 mod tracing;
 mod upstream;

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod credentials;
+mod edge;
+mod tenants;
 mod tls;
 
 use std::time::Duration;

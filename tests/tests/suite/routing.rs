@@ -8,6 +8,7 @@ mod calls;
 mod comes_back;
 mod listen;
 mod peers;
+mod placed;
 mod relay;
 mod replicas;
 mod script;

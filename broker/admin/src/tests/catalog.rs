@@ -74,6 +74,8 @@ async fn servers_are_shown_as_they_are() {
         name: "Git Server".into(),
         version: "2.0".into(),
         tools: 7,
+        source: v1::Source::Config.into(),
+        placement: v1::Placement::Here.into(),
         ..Default::default()
     };
     assert_eq!(listed.servers[0], expected);

@@ -21,7 +21,7 @@ pub(super) fn send(shared: Arc<Shared>, caller: Arc<Node>, to: Address, request:
     let deadline = budget::deadline(request.budget);
     async_stream::stream! {
         let mut waiting = Some(caller.in_flight.requests.enter());
-        let mut whom = Whom::new(to.clone());
+        let mut whom = Whom::of(&to, request.server.as_ref());
         let (seat, mut frames) = match open(&shared, &caller, &mut whom, &to, request, deadline) {
             Ok(opened) => opened,
             Err(error) => {

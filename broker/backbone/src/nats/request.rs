@@ -76,7 +76,7 @@ struct Call {
 
 impl Call {
     async fn open(inner: Arc<Inner>, to: Address, request: BusRequest, deadline: Instant) -> Result<Self> {
-        let whom = Whom::new(to.clone());
+        let whom = Whom::of(&to, request.server.as_ref());
         let limit = inner.config.max_message_bytes;
         if request.payload.len() > limit {
             return Err(failure::too_large("request", request.payload.len(), limit));

@@ -154,6 +154,9 @@ impl<'a> Space<'a> {
         let mut evicted = 0;
         loop {
             let is_over = self.record.events > self.quotas.log_events || self.record.log_bytes > self.quotas.log_bytes;
+            if !is_over && evicted == 0 {
+                return Ok(());
+            }
             let Some((at, bytes)) = self.view.scan(&prefix, None, 1)?.pop() else { return Ok(()) };
             let (sequence, index) = layout::number_of(&at)?;
             let is_begun = self.record.floor == sequence + 1 && evicted > 0;

@@ -57,6 +57,11 @@ impl MemoryLedger {
         work(&mut self.shards[usize::from(shard.number)].lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// How many listen for what is applied.
+    pub(super) fn watchers(&self, shard: Shard) -> usize {
+        self.applied[usize::from(shard.number)].receiver_count()
+    }
+
     /// The entries of a shard so far.
     pub(super) fn entries(&self, shard: Shard) -> Vec<Entry> {
         self.with(shard, |log| log.entries.clone())

@@ -172,8 +172,16 @@ async fn what_may_not_be_read_is_not_there() {
     denied(Transaction::one(put("open/b", "1")).when(key("shut/a"), Expect::Absent)).await;
     denied(Transaction::one(put("box", "1"))).await;
     denied(Transaction::one(Operation::PatchMerge { key: key("box"), patch: json("{}") })).await;
-    bob.write(&s, Transaction::one(append("box", &["1"])), options()).await.unwrap();
+    // Whoever may only append learns nothing of what is there.
+    let written = bob.write(&s, Transaction::one(append("box", &["1"])), options()).await.unwrap();
+    assert_eq!(written.results[0].length, None);
+    ann.write(&s, Transaction::one(put("box", "1")), options()).await.unwrap();
+    let error = bob.write(&s, Transaction::one(append("box", &["1"])), options()).await.unwrap_err();
+    assert_eq!((error.kind, error.data), (ErrorKind::Conflict, None));
+    assert_eq!(eve.log(&s, &LogQuery::default(), now()).await.unwrap().value.events, []);
     bob.write(&s, Transaction::one(put("open/b", "1")), options()).await.unwrap();
     assert_eq!(bob.drop_space(&s, options()).await.unwrap_err().kind, ErrorKind::Denied);
     assert_eq!(ann.drop_space(&s, options()).await.unwrap(), Some(4));
+    assert_eq!(bob.log(&s, &LogQuery::default(), now()).await.unwrap().value.events.len(), 1);
+    assert_eq!(eve.log(&s, &LogQuery::default(), now()).await.unwrap().value.events, []);
 }

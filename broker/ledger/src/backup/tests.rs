@@ -2,7 +2,7 @@
 
 use std::io::Cursor;
 
-use spanwire_model::{Ledger, Store};
+use spanwire_model::Store;
 use spanwire_telemetry::Telemetry;
 use tempfile::TempDir;
 

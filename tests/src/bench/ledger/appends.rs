@@ -116,7 +116,7 @@ async fn start(store: Store) -> Result<Fixture> {
     let leases = Arc::new(MemoryLeases::new(node.clone()));
     let options = JetStreamOptions::new(Tenant::default(), config.prefix.clone(), node, folder.path().join("scratch"));
     let client = connection.client.clone();
-    let ledger = JetStreamLedger::start(client, sled, &machines(), leases, telemetry.clone(), options).await?;
+    let ledger = JetStreamLedger::start(client, sled, &machines(), leases, telemetry, options).await?;
     let ledger: Arc<dyn Ledger> = Arc::new(ledger);
     follows(&*ledger).await?;
     Ok(Fixture { ledger, _folder: folder, _one: one, _three: three })

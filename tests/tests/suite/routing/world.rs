@@ -17,8 +17,8 @@ use spanwire_ledger::{LocalLedger, MemoryLeases, SledStore};
 use spanwire_mcp::{Json, Method, Revision};
 use spanwire_model::{
     Address, Backbone, Book, BusHandler, BusMessage, BusReply, BusRequest, Call, ClientFacts, Dispatch, EdgeTransport,
-    Event, Frame, Inventory, Ledger, Machine, Outcome, Principal, Reply, Result, ServeGuard, ServeOn, ServerEntry,
-    ServerSpec, Store, Tenant, Topic,
+    Event, Frame, Inventory, Leases, Ledger, Machine, Outcome, Principal, Reply, Result, ServeGuard, ServeOn,
+    ServerEntry, ServerSpec, Store, Tenant, Topic,
 };
 use spanwire_policy::{Policy, PrincipalConfig};
 use spanwire_registry::{Handle, Resolve, store::MemoryStore};
@@ -44,6 +44,8 @@ pub(super) struct Setup {
     pub(super) store: Arc<dyn Store>,
     /// That of an earlier node, where this one goes on with it.
     pub(super) ledger: Option<Arc<dyn Ledger>>,
+    /// Leases that nodes share; some of the node's own where that is `None`.
+    pub(super) leases: Option<Arc<dyn Leases>>,
     pub(super) resolve: Resolve,
     pub(super) registry: fn(&mut spanwire_registry::Config),
     pub(super) router: fn(&mut spanwire_router::Config),
@@ -58,6 +60,7 @@ impl Setup {
             policy: Policy::open(),
             store: Arc::new(MemoryStore::default()),
             ledger: None,
+            leases: None,
             resolve: Arc::new(|spec| Ok(spec.clone())),
             registry: |_| {},
             router: |_| {},
@@ -77,9 +80,7 @@ pub(super) struct Node {
     pub(super) router: Router,
     pub(super) telemetry: Telemetry,
     pub(super) bus: Arc<CountingBus>,
-    /// What was registered, for a later node to go on with.
-    pub(super) ledger: Arc<dyn Ledger>,
-    pub(super) folder: tempfile::TempDir,
+    _folder: tempfile::TempDir,
 }
 
 pub(super) async fn ledger_in(folder: &std::path::Path) -> Arc<dyn Ledger> {
@@ -129,8 +130,8 @@ impl World {
             store: setup.store,
             backbone: backbone.clone(),
             resolve: setup.resolve,
-            ledger: ledger.clone(),
-            leases: Arc::new(MemoryLeases::new(id.parse().unwrap())),
+            ledger,
+            leases: setup.leases.unwrap_or_else(|| Arc::new(MemoryLeases::new(id.parse().unwrap()))),
         };
         let registry = spanwire_registry::start(config, parts, setup.specs).await.unwrap();
         let telemetry = Telemetry::disabled(id.parse().unwrap());
@@ -151,7 +152,7 @@ impl World {
             telemetry: telemetry.clone(),
         };
         let router = Router::start(config, parts).await.unwrap();
-        Node { id: id.into(), registry, router, telemetry, bus, ledger, folder }
+        Node { id: id.into(), registry, router, telemetry, bus, _folder: folder }
     }
 }
 

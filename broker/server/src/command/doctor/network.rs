@@ -10,7 +10,7 @@ use tokio::{
 };
 
 use super::Finding;
-use crate::config::Config;
+use crate::config::{Config, LedgerStore};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// A NATS server introduces itself in one line.
@@ -21,7 +21,9 @@ const NATS_FLOOR: (u64, u64) = (2, 11);
 pub(super) async fn check(config: &Config, findings: &mut Vec<Finding>) {
     if let Some(nats) = &config.nats {
         for address in nats.url.split(',').map(str::trim) {
-            findings.push(check_nats(address).await);
+            // The JetStream of another domain is not this server's own.
+            let wanted = config.ledger.store != LedgerStore::Local && nats.jetstream_domain.is_none();
+            findings.push(check_nats(address, wanted).await);
         }
     }
     if let Some(endpoint) = &config.telemetry.otlp_endpoint {
@@ -63,7 +65,7 @@ async fn connect(url: &str, usual_port: u16) -> Result<TcpStream, String> {
     }
 }
 
-async fn check_nats(url: &str) -> Finding {
+async fn check_nats(url: &str, wants_jetstream: bool) -> Finding {
     let check = "nats";
     let stream = match connect(url, 4222).await {
         Ok(stream) => stream,
@@ -82,7 +84,15 @@ async fn check_nats(url: &str) -> Finding {
     let version = info.get("version").and_then(Value::as_str).unwrap_or_default();
     let mut numbers = version.split('.').map(|part| part.parse::<u64>().unwrap_or_default());
     let found = (numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default());
+    let has_jetstream = info.get("jetstream").and_then(Value::as_bool) == Some(true);
     match found >= NATS_FLOOR {
+        true if wants_jetstream && !has_jetstream => Finding::warn(
+            check,
+            format!(
+                "{url} is version {version}, without JetStream: nothing is registered or kept in the shared context"
+            ),
+            "start nats-server with -js, or set ledger.store = \"local\"",
+        ),
         true => Finding::ok(check, format!("{url} is version {version}")),
         false => Finding::fail(
             check,

@@ -59,6 +59,7 @@ async fn trial(config: &Config, findings: &mut Vec<Finding>) -> anyhow::Result<(
     trial.listen.http = (Ipv4Addr::LOCALHOST, 0).into();
     trial.listen.grpc = (Ipv4Addr::LOCALHOST, 0).into();
     trial.nats = None;
+    trial.context.expose = false;
     trial.telemetry.otlp_endpoint = None;
     trial.telemetry.log_filter = "off".to_owned();
     // Nothing of a trial is read again when the file changes.
