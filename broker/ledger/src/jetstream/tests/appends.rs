@@ -176,14 +176,14 @@ async fn an_append_can_be_traced_in_the_span_and_in_the_message() {
         assert_eq!(span.parent_span_id, Some(parent.span_id));
         (format!("{:?}", span.attribute(key).unwrap()), span.span_id)
     };
-    assert!(attribute(&left, "spanwire.attempts").0.contains('1'));
-    assert!(attribute(&left, "spanwire.redelivery").0.contains("false"));
-    assert!(attribute(&right, "spanwire.attempts").0.contains('0'));
-    assert!(attribute(&right, "spanwire.redelivery").0.contains("true"));
+    assert!(attribute(&left, "spanwire.ledger.attempts").0.contains('1'));
+    assert!(attribute(&left, "spanwire.ledger.redelivery").0.contains("false"));
+    assert!(attribute(&right, "spanwire.ledger.attempts").0.contains('0'));
+    assert!(attribute(&right, "spanwire.ledger.redelivery").0.contains("true"));
     let stream = left.streams().handle(SHARD).await.unwrap();
     let message = stream.get_raw_message(receipt.sequence).await.unwrap();
     let header = message.headers.get("traceparent").unwrap().as_str();
-    let (_, span_id) = attribute(&left, "spanwire.attempts");
+    let (_, span_id) = attribute(&left, "spanwire.ledger.attempts");
     assert_eq!(TraceContext::parse(header, None).unwrap().span_id, span_id);
     assert!(message.headers.get("Nats-Msg-Id").is_some());
 }
