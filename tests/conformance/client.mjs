@@ -75,9 +75,6 @@ data_dir = ${quoted(join(folder, 'data'))}
 [listen]
 http = "127.0.0.1:0"
 grpc = "127.0.0.1:0"
-[context]
-expose = false
-
 [servers.${VIEW}]
 url = ${quoted(url)}
 `);
@@ -90,7 +87,7 @@ async function serving() {
   let last = '';
   for await (const line of createInterface({ input: node.stdout })) {
     last = line;
-    const { event, id, urls, state } = JSON.parse(line);
+    const { event, urls, id, state } = JSON.parse(line);
     if (event === 'listening') url = `${urls.mcp}/${VIEW}`;
     if (event === 'server' && id === VIEW && state === 'ready') {
       node.stdout.resume();

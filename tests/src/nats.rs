@@ -15,7 +15,7 @@ use anyhow::{Context, Result, bail};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
-    time::{Instant, sleep},
+    time::{Instant, sleep, timeout},
 };
 
 pub use self::proxy::{Passage, Proxy};
@@ -82,6 +82,15 @@ impl NatsServer {
         SocketAddr::from(([127, 0, 0, 1], self.port))
     }
 
+    /// Where leaf nodes connect, of a server whose configuration has `leafnodes { listen: "127.0.0.1:-1" }`.
+    pub async fn leafnodes(&self) -> Result<SocketAddr> {
+        const TEXT: &str = "Listening for leafnode connections on ";
+        timeout(START_TIMEOUT, self.logged(TEXT)).await.context("it does not listen for leaf nodes")?;
+        let log = self.log();
+        let (_, rest) = log.split_once(TEXT).context("no address")?;
+        Ok(rest.lines().next().unwrap_or_default().trim().parse()?)
+    }
+
     /// Kills the server at once, as a crash would.
     pub fn kill(&mut self) {
         let _ = self.process.kill();
@@ -107,10 +116,14 @@ impl NatsServer {
 
     /// Waits until there is a line with this text in the log.
     pub async fn logged(&self, text: &str) {
-        let log = self.folder.path().join("log");
-        while !fs::read_to_string(&log).unwrap_or_default().contains(text) {
+        while !self.log().contains(text) {
             sleep(LOOK_EVERY).await;
         }
+    }
+
+    /// The log so far.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 
     async fn facts(&self, path: &str) -> Result<serde_json::Value> {
@@ -146,8 +159,7 @@ impl NatsServer {
 
     fn check_alive(&mut self, deadline: Instant) -> Result<()> {
         if let Some(status) = self.process.try_wait()? {
-            let log = fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
-            bail!("nats-server ended with {status}: {log}");
+            bail!("nats-server ended with {status}: {}", self.log());
         }
         if Instant::now() > deadline {
             bail!("nats-server did not listen within {START_TIMEOUT:?}");

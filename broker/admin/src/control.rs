@@ -3,6 +3,7 @@
 use std::{ops::RangeInclusive, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures::stream::BoxStream;
 use spanwire_context::Contexts;
 use spanwire_model::{Dispatch, EraChoice, Holdings, Inventory, NodeId, Result, ServerId, ServerSpec, ShardStatus};
@@ -53,6 +54,9 @@ pub trait Control: Send + Sync + 'static {
 
     /// Traces as they end, beginning now. Bounded: a slow reader misses some. Dropping it ends it.
     fn follow(&self, filter: TraceFilter) -> BoxStream<'static, TraceSummary>;
+
+    /// A backup of all that the node keeps, in pieces; the last is an error when it is not whole. Dropping it ends it.
+    fn backup(&self) -> BoxStream<'static, Result<Bytes>>;
 
     /// How the node is.
     fn status(&self) -> Status;

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod access;
+mod backup;
 mod calls;
 mod catalog;
 mod pages;
@@ -195,6 +196,11 @@ impl Control for Scripted {
                 }
             }
         })
+    }
+
+    fn backup(&self) -> BoxStream<'static, Result<bytes::Bytes>> {
+        let broken = Err(Error::new(ErrorKind::Internal, "the disk is gone"));
+        Box::pin(futures::stream::iter([Ok("one ".into()), Ok("two".into()), broken]))
     }
 
     fn status(&self) -> Status {

@@ -78,6 +78,8 @@ pub struct JetStreamOptions {
     pub tenant: Tenant,
     /// The first tokens of every subject, such as `sw.v1`.
     pub prefix: String,
+    /// The JetStream domain of the streams; `None` for that of the server that this node is connected to.
+    pub domain: Option<String>,
     /// This node.
     pub node: NodeId,
     /// Replicas of streams that are made; `None` for three where the servers are clustered, and one where they are not.
@@ -102,6 +104,7 @@ impl JetStreamOptions {
         Self {
             tenant,
             prefix: prefix.into(),
+            domain: None,
             node,
             replicas: None,
             folder: folder.into(),
@@ -163,7 +166,8 @@ impl JetStreamLedger {
         let applier = applier.map_err(|error| failed(&error))?;
         let names = Names::new(options.tenant.clone(), options.prefix.clone());
         let inner = Arc::new(Inner {
-            streams: Streams::new(client, names, options.replicas, options.log_bytes),
+            streams: Streams::new(client, names, options.replicas, options.log_bytes)
+                .in_domain(options.domain.as_deref()),
             logs: applier.shards().map(|shard| (shard, Arc::new(Log::new(shard)))).collect(),
             applier,
             leases,

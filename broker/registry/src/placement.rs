@@ -142,7 +142,12 @@ impl Placement {
     fn plan(&mut self, now: Instant) -> Option<Instant> {
         let wishes = self.wishes.borrow_and_update().clone();
         let holdings = self.holdings.borrow_and_update().clone();
-        let alive = alive(&self.inventory.borrow_and_update(), &self.config.node);
+        let inventory = self.inventory.borrow_and_update().clone();
+        if is_draining(&inventory, &self.config.node) {
+            // It would give away again what it takes now.
+            return None;
+        }
+        let alive = alive(&inventory, &self.config.node);
         self.seats.retain(|id, seat| wishes.contains_key(id) || matches!(seat, Seat::Busy));
         let (mut next, mut due) = (None::<Instant>, Vec::new());
         for (id, replicas) in wishes.iter() {
@@ -218,6 +223,10 @@ impl Placement {
         };
         self.seats.insert(id, seat);
     }
+}
+
+fn is_draining(inventory: &Inventory, own: &NodeId) -> bool {
+    inventory.nodes.iter().any(|node| node.id == *own && node.state == NodeState::Draining)
 }
 
 /// The nodes that may take a server, this one included.

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::machine::{self, AgentRecord, COMMAND_VERSION, Change, ServerRecord};
 
-/// Longest that one change may take.
+/// Longest that one attempt at a change may take; there are two.
 const APPEND_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The registry's shard of the ledger, as this node sees it.
@@ -33,7 +33,12 @@ impl Register {
         let body = Json::from_serialize(change).map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))?;
         let author = Author { principal: Principal::OPERATOR.into(), node: self.node.clone(), call: None, trace: None };
         let command = Command { operation, version: COMMAND_VERSION, author, body };
-        let receipt = self.ledger.append(Shard::REGISTRY, command, Instant::now() + APPEND_TIMEOUT).await?;
+        let append = || self.ledger.append(Shard::REGISTRY, command.clone(), Instant::now() + APPEND_TIMEOUT);
+        let receipt = match append().await {
+            // It may be in the log: the same operation again finds out, and is applied once.
+            Err(error) if error.kind == ErrorKind::DeadlineExceeded => append().await?,
+            result => result?,
+        };
         receipt.outcome.map_err(Error::from)
     }
 

@@ -1,10 +1,8 @@
 //! One task for one server: connects it, lists it, listens to it, and starts it again.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    time::Duration,
-};
+mod lists;
+
+use std::{sync::Arc, time::Duration};
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use spanwire_mcp::{Era, Json, Method};
@@ -21,11 +19,13 @@ use uuid::Uuid;
 
 use crate::{
     Attached, Config, Handle,
-    listing::{self, Complaints, ListLimits, ReadList},
+    listing::{self, ListLimits, ReadList},
     owner::Command,
     placement::{Claim, GivenBack},
     queue::Gate,
 };
+
+pub(crate) use self::lists::Lists;
 
 /// What a supervisor says of its server.
 #[derive(Clone)]
@@ -366,41 +366,4 @@ async fn read_lists(
     let wanted = ListKind::ALL.into_iter().filter(|kind| kinds.contains(kind));
     let reads = wanted.map(async |kind| (kind, listing::read_one(id, upstream, facts, kind, limits).await));
     futures::future::join_all(reads).await
-}
-
-/// What is known of a server's lists over all its connections, with what was wrong with each.
-#[derive(Default)]
-pub(crate) struct Lists {
-    listing: Listing,
-    complaints: BTreeMap<ListKind, Complaints>,
-    ttl_ms: BTreeMap<ListKind, u64>,
-    private: BTreeSet<ListKind>,
-}
-
-impl Lists {
-    fn take(&mut self, lists: Vec<(ListKind, ReadList)>) {
-        for (kind, list) in lists {
-            let entries = self.listing.of_mut(kind);
-            // A list that broke off is better known from the last time.
-            if list.is_whole || entries.is_empty() {
-                *entries = list.entries;
-            }
-            self.complaints.insert(kind, list.complaints);
-            self.ttl_ms.insert(kind, list.ttl_ms);
-            if list.private {
-                self.private.insert(kind)
-            } else {
-                self.private.remove(&kind)
-            };
-        }
-        // `u64::MAX` marks a list that the server does not have.
-        self.listing.ttl_ms = self.ttl_ms.values().copied().min().filter(|ttl| *ttl < u64::MAX).unwrap_or(0);
-        self.listing.private = !self.private.is_empty();
-    }
-
-    fn complaints(&self) -> Option<Arc<str>> {
-        let mut all = Complaints::default();
-        self.complaints.values().cloned().for_each(|complaints| all.join(complaints));
-        all.text()
-    }
 }

@@ -37,19 +37,7 @@ pub(crate) fn execute(
     let deadline = deadline(&call, attached.call_timeout);
     Reply::new(stream! {
         let queued = Instant::now();
-        // A listen stream would hold a slot for ever.
-        let slot: Result<Option<Slot>> = match call.method {
-            Method::Listen => attached.may_run().map(|()| None),
-            // Goes on with a call that is running; those that wait for that one's end may have every slot.
-            _ if parked => attached.may_run().map(|()| None),
-            _ => match timeout_at(deadline, attached.slot(&call.principal.name)).await {
-                Ok(Err(error)) => Err(error),
-                Ok(Ok(slot)) if Instant::now() < deadline => Ok(Some(slot)),
-                // A slot that comes with the deadline is too late: the server would be asked for nothing.
-                Ok(Ok(_)) | Err(_) => Err(attached.no_slot_in_time()),
-            },
-        };
-        let slot = match slot {
+        let slot = match slot(&attached, &call, parked, deadline).await {
             Ok(slot) => slot,
             Err(error) => {
                 inner.telemetry.metrics().call_rejected("server_busy");
@@ -97,6 +85,21 @@ pub(crate) fn execute(
             }
         }
     })
+}
+
+/// Waits for the right to call the server, where the call needs one.
+async fn slot(attached: &Attached, call: &Call, parked: bool, deadline: Instant) -> Result<Option<Slot>> {
+    // A listen stream would hold a slot for ever. A parked call goes on with one that is running; those that wait for that one's end may
+    // have every slot.
+    if call.method == Method::Listen || parked {
+        return attached.may_run().map(|()| None);
+    }
+    match timeout_at(deadline, attached.slot(&call.principal.name)).await {
+        Ok(Err(error)) => Err(error),
+        Ok(Ok(slot)) if Instant::now() < deadline => Ok(Some(slot)),
+        // A slot that comes with the deadline is too late: the server would be asked for nothing.
+        Ok(Ok(_)) | Err(_) => Err(attached.no_slot_in_time()),
+    }
 }
 
 /// When a call ends at the latest. The limit of a server is for its answers; a listen stream has none.

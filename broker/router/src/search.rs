@@ -133,6 +133,10 @@ impl Search {
         if self.is_bound || self.is_listen || !is_away || self.attempts >= MAX_ATTEMPTS {
             return None;
         }
+        // Without a connection of its own this node would not hear where the server is: better to say so at once.
+        if !inner.backbone.is_connected() {
+            return None;
+        }
         let mut inventories = inner.registry.watch();
         if !is_placed(&inventories.borrow(), &self.server) {
             return None;

@@ -115,6 +115,10 @@ enum Command {
     Ctx(WithJson<command::ctx::Args>),
     /// Show how the node is.
     Status(WithJson<command::status::Args>),
+    /// Write all that the running node keeps into one file.
+    Backup(WithJson<command::backup::Args>),
+    /// Make a node, or the logs of a cluster, from a backup.
+    Restore(WithJson<command::restore::Args>),
     /// Look for what is wrong, and say what to do.
     Doctor(WithJson<command::doctor::Args>),
     /// Check a configuration file.
@@ -176,6 +180,8 @@ impl Command {
             Self::Tools(with) => with.json.json,
             Self::Ctx(with) => with.json.json,
             Self::Status(with) => with.json.json,
+            Self::Backup(with) => with.json.json,
+            Self::Restore(with) => with.json.json,
             Self::Doctor(with) => with.json.json,
             Self::Validate(with) => with.json.json,
             Self::Trace(with) => with.json.json,
@@ -195,6 +201,8 @@ impl Command {
             Self::Call(args) => command::call::run(args, context).await,
             Self::Ctx(with) => command::ctx::run(with.args, context).await,
             Self::Status(with) => command::status::run(with.args, context).await,
+            Self::Backup(with) => command::backup::run(with.args, context).await,
+            Self::Restore(with) => command::restore::run(with.args, context).await,
             Self::Doctor(with) => command::doctor::run(with.args, context).await,
             Self::Validate(with) => command::validate::run(with.args, context),
             Self::Stdio(args) => command::stdio::run(args, context).await,

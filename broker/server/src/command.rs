@@ -1,6 +1,7 @@
 //! One file a command: its arguments, and what it does.
 
 pub(crate) mod add;
+pub(crate) mod backup;
 pub(crate) mod call;
 pub(crate) mod ctx;
 pub(crate) mod demo;
@@ -8,6 +9,7 @@ pub(crate) mod demo_server;
 pub(crate) mod doctor;
 pub(crate) mod import;
 pub(crate) mod remove;
+pub(crate) mod restore;
 pub(crate) mod servers;
 pub(crate) mod status;
 pub(crate) mod stdio;

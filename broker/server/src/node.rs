@@ -22,6 +22,9 @@ mod control;
 mod durable;
 mod files;
 mod gate;
+mod restore;
+
+pub(crate) use restore::{restore, restore_cluster};
 
 /// Longest that telemetry may take to deliver what it holds at the end.
 const FLUSH: Duration = Duration::from_secs(2);

@@ -92,7 +92,8 @@ pub async fn run(options: &Options) -> Result<Report> {
         if end.is_some_and(|end| Instant::now() > end) {
             break;
         }
-        run.survive(&fault).await.with_context(|| format!("after {fault}"))?;
+        let survived = run.survive(&fault).await;
+        survived.inspect_err(|_| run.world.tell()).with_context(|| format!("after {fault}"))?;
     }
     run.finish(options.seed).await
 }

@@ -29,6 +29,8 @@ pub const COUNTER: &str = "counter";
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
 /// Longest that one look at a node may take.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(2);
+/// Lines of a node's log that are told when a run fails.
+const LOG_LINES: usize = 80;
 /// How often it is looked at meanwhile.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
@@ -160,6 +162,16 @@ impl World {
     /// Puts such a copy in the place of the folder of a node that does not run.
     pub fn roll_back(&self, index: usize, copy: &std::path::Path) -> Result<()> {
         folder::replace(&self.nodes[index].data(), copy)
+    }
+
+    /// Writes what the nodes said last to stderr, for whoever asks why a run failed.
+    pub fn tell(&self) {
+        for node in &self.nodes {
+            let log = node.log();
+            let lines: Vec<&str> = log.lines().collect();
+            let last = lines[lines.len().saturating_sub(LOG_LINES)..].join("\n");
+            eprintln!("--- the last lines of node {}\n{last}\n---", node.id());
+        }
     }
 
     /// Waits until a node says that it is ready.

@@ -86,7 +86,7 @@ fn help_names_every_command_and_the_exit_codes() {
     let help = place.run(&["--help"]).expect(0, "Exit codes:");
     for command in [
         "up", "demo", "import", "add", "remove", "servers", "tools", "call", "ctx", "status", "doctor", "validate",
-        "stdio", "trace",
+        "stdio", "trace", "backup", "restore",
     ] {
         assert!(help.stdout.contains(&format!("\n  {command} ")), "{command}");
         place.run(&[command, "--help"]).expect(0, "Usage: spanwire");
@@ -260,4 +260,14 @@ async fn the_token_comes_from_the_flag_or_the_data_folder() {
     std::fs::create_dir_all(&data).unwrap();
     std::fs::write(data.join("operator.token"), "t0ken\n").unwrap();
     node.run(&["status"]).await.expect(0, "node-a");
+}
+
+#[tokio::test]
+async fn a_backup_that_does_not_arrive_whole_leaves_no_file() {
+    let node = broker::start().await;
+    let place = Place::new();
+    let file = place.path().join("b");
+    node.run(&["backup", file.to_str().unwrap()]).await.expect(1, "the backup did not arrive whole");
+    assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 0);
+    place.run(&["restore", "none", "--data", "d"]).expect(1, "cannot restore none");
 }

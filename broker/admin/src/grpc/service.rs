@@ -154,6 +154,28 @@ impl v1::broker_server::Broker for BrokerService {
         Ok(Response::new(Box::pin(followed.map(|trace| Ok(traces::summary(trace))).chain(end))))
     }
 
+    type BackupStream = Streaming<v1::BackupPiece>;
+
+    async fn backup(&self, _request: Request<v1::BackupRequest>) -> Result<Response<Self::BackupStream>, Status> {
+        let (mut pieces, shutdown) = (self.control.backup(), self.shutdown.clone());
+        Ok(Response::new(Box::pin(async_stream::stream! {
+            loop {
+                let piece = tokio::select! {
+                    () = shutdown.cancelled() => Some(Err(failure::shutting_down())),
+                    piece = pieces.next() => piece.map(|piece| piece.map_err(|error| failure::status(&error))),
+                };
+                match piece {
+                    Some(Ok(data)) => yield Ok(v1::BackupPiece { data }),
+                    Some(Err(status)) => {
+                        yield Err(status);
+                        break;
+                    }
+                    None => break,
+                }
+            }
+        })))
+    }
+
     async fn status(&self, _request: Request<v1::StatusRequest>) -> Result<Response<v1::StatusResponse>, Status> {
         Ok(Response::new(servers::status(self.control.status(), &self.control.inventory())))
     }

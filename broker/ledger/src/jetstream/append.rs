@@ -35,6 +35,17 @@ pub(super) struct Course {
     pub(super) ambiguous: bool,
 }
 
+/// A command on its way.
+struct Journey<'a> {
+    inner: &'a Inner,
+    log: &'a Log,
+    operation: Uuid,
+    /// What the server knows the message by.
+    id: String,
+    waiter: Waiter<'a>,
+    deadline: Instant,
+}
+
 /// Appends a command.
 pub(super) async fn append(
     inner: &Inner,
@@ -46,61 +57,98 @@ pub(super) async fn append(
 ) -> Result<Receipt> {
     let operation = command.operation;
     let payload = encode(inner, log.shard, command)?;
+    let waiter = log.waiting.wait(operation);
+    // Whoever asks again is told, whether or not the log can be reached.
+    if log.is_trusted()
+        && let Some(receipt) = inner.applier.outcome(log.shard, operation)?
+    {
+        return Ok(receipt);
+    }
     log.check_writable()?;
     let _permit = log.in_flight.try_acquire().map_err(|_| {
         let text = format!("{MAX_IN_FLIGHT} appends to {} are on the way already", log.shard);
         Error::new(ErrorKind::Overloaded, text)
     })?;
-    let mut waiter = log.waiting.wait(operation);
-    if let Some(receipt) = inner.applier.outcome(log.shard, operation)? {
-        return Ok(receipt);
-    }
+    let mut journey = Journey { inner, log, operation, id: operation.to_string(), waiter, deadline };
     let mut pause = PAUSE_MIN;
-    let mut id = operation.to_string();
     loop {
         course.attempts += 1;
         let within = ATTEMPT_TIMEOUT.min(deadline.saturating_duration_since(Instant::now()));
         let published = tokio::select! {
             biased;
-            receipt = &mut waiter.receipt => return receipt.map_err(|_| closed(log.shard)),
-            published = publish(&inner.streams, log.shard, &id, Some(trace), payload.clone(), within) => published,
+            receipt = &mut journey.waiter.receipt => return receipt.map_err(|_| closed(log.shard)),
+            published = publish(&inner.streams, log.shard, &journey.id, Some(trace), payload.clone(), within) => published,
         };
-        let reason = match published {
+        let reason = match journey.settle(published, course).await? {
+            Ok(receipt) => return Ok(receipt),
+            Err(reason) => reason,
+        };
+        let next = Instant::now() + super::jittered(pause);
+        pause = (pause * 2).min(PAUSE_MAX);
+        match timeout_at(next.min(deadline), &mut journey.waiter.receipt).await {
+            Ok(receipt) => return receipt.map_err(|_| closed(log.shard)),
+            Err(_) if Instant::now() >= deadline => return Err(out_of_time(log.shard, course.ambiguous, &reason)),
+            Err(_) => {}
+        }
+    }
+}
+
+impl Journey<'_> {
+    /// What an attempt has come to: a receipt, or why it has to be tried again.
+    async fn settle(
+        &mut self,
+        published: Published,
+        course: &mut Course,
+    ) -> Result<std::result::Result<Receipt, String>> {
+        let log = self.log;
+        match published {
             Published::At(sequence) => {
                 log.contact();
                 log.reached(sequence);
                 course.ambiguous = true;
-                match applied(inner, log, &mut waiter, operation, sequence, deadline).await? {
-                    Some(receipt) => return Ok(receipt),
-                    // The server knows the operation for longer than we do here: to it this is another message.
-                    None => {
-                        id = format!("{operation}.{sequence}.{}", course.attempts);
-                        format!("entry {sequence} is not what was appended")
-                    }
+                if let Some(receipt) = self.applied(sequence).await? {
+                    return Ok(Ok(receipt));
                 }
+                // The server knows the operation for longer than we do here: to it this is another message.
+                self.id = format!("{}.{sequence}.{}", self.operation, course.attempts);
+                Ok(Err(format!("entry {sequence} is not what was appended")))
             }
             Published::Refused(reason) if !course.ambiguous => {
                 let text = format!("the log of {} refused the entry: {reason}", log.shard);
-                return Err(Error::new(ErrorKind::Unavailable, text));
+                Err(Error::new(ErrorKind::Unavailable, text))
             }
             Published::NotNow(reason) => {
                 if !course.ambiguous {
                     log.check_writable()?;
                 }
-                reason
+                Ok(Err(reason))
             }
-            Published::Refused(reason) => reason,
+            Published::Refused(reason) => Ok(Err(reason)),
             Published::Unknown(reason) => {
                 course.ambiguous = true;
-                reason
+                Ok(Err(reason))
+            }
+        }
+    }
+
+    /// Waits until the entry is applied here; `None` when another one is in its place.
+    async fn applied(&mut self, sequence: u64) -> Result<Option<Receipt>> {
+        let (log, operation) = (self.log, self.operation);
+        let mut applied = self.inner.applier.applied(log.shard)?;
+        let reached = async {
+            // An error is the end of the ledger: nothing is applied any more.
+            if applied.wait_for(|applied| *applied >= sequence).await.is_err() {
+                std::future::pending::<()>().await;
             }
         };
-        let next = Instant::now() + super::jittered(pause);
-        pause = (pause * 2).min(PAUSE_MAX);
-        match timeout_at(next.min(deadline), &mut waiter.receipt).await {
-            Ok(receipt) => return receipt.map_err(|_| closed(log.shard)),
-            Err(_) if Instant::now() >= deadline => return Err(out_of_time(log.shard, course.ambiguous, &reason)),
-            Err(_) => {}
+        tokio::select! {
+            biased;
+            receipt = &mut self.waiter.receipt => Ok(Some(receipt.map_err(|_| closed(log.shard))?)),
+            // Its operation had been appended before, or a snapshot brought it.
+            () = reached => Ok(self.inner.applier.outcome(log.shard, operation)?),
+            () = tokio::time::sleep_until(self.deadline) => {
+                Err(out_of_time(log.shard, true, &format!("entry {sequence} is not applied on this node yet")))
+            }
         }
     }
 }
@@ -135,37 +183,6 @@ fn encode(inner: &Inner, shard: Shard, command: Command) -> Result<Bytes> {
         return Err(Error::new(ErrorKind::TooLarge, text));
     }
     Ok(payload)
-}
-
-/// Waits until the entry is applied here; `None` when another one is in its place.
-async fn applied(
-    inner: &Inner,
-    log: &Log,
-    waiter: &mut Waiter<'_>,
-    operation: Uuid,
-    sequence: u64,
-    deadline: Instant,
-) -> Result<Option<Receipt>> {
-    let mut applied = inner.applier.applied(log.shard)?;
-    let reached = async {
-        // An error is the end of the ledger: nothing is applied any more.
-        if applied.wait_for(|applied| *applied >= sequence).await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    };
-    let told = tokio::select! {
-        biased;
-        receipt = &mut waiter.receipt => Some(receipt.map_err(|_| closed(log.shard))?),
-        () = reached => None,
-        () = tokio::time::sleep_until(deadline) => {
-            return Err(out_of_time(log.shard, true, &format!("entry {sequence} is not applied on this node yet")));
-        }
-    };
-    match told {
-        Some(receipt) => Ok(Some(receipt)),
-        // Its operation had been appended before, or a snapshot brought it.
-        None => Ok(inner.applier.outcome(log.shard, operation)?),
-    }
 }
 
 fn out_of_time(shard: Shard, ambiguous: bool, reason: &str) -> Error {

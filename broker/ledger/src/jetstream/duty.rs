@@ -138,9 +138,15 @@ async fn compact(inner: &Inner, log: &Log, facts: &Facts, fence: &Fence, care: &
     }
     let written = rebuild::write(inner, shard).await?;
     care.snapshot = Some(written);
-    let first = written.saturating_sub(options.log_margin) + 1;
-    if fence.is_valid() && first > facts.first {
-        inner.streams.purge(shard, first).await?;
+    for margin in [options.log_margin, 0] {
+        let first = written.saturating_sub(margin) + 1;
+        if fence.is_valid() && first > facts.first {
+            inner.streams.purge(shard, first).await?;
+        }
+        // Large entries: the margin alone would fill the log.
+        if inner.streams.facts(shard).await?.bytes < options.snapshot_bytes {
+            break;
+        }
     }
     let bucket = Bucket::open_or_create(&inner.streams).await?;
     for old in bucket.sequences(shard).await?.into_iter().skip(SNAPSHOTS_KEPT) {

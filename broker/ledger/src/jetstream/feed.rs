@@ -198,9 +198,12 @@ fn connects(client: &Client) -> u64 {
     client.statistics().connects.load(Ordering::Relaxed)
 }
 
-/// True for the ends of a pull after which the consumer is still there.
+/// True for the ends of a pull after which the consumer is still there: what was asked for has come, or the next entry is more than what
+/// is left of it.
 fn is_pause(description: Option<&str>) -> bool {
-    description.is_some_and(|text| text.eq_ignore_ascii_case("Batch Completed"))
+    description.is_some_and(|text| {
+        text.eq_ignore_ascii_case("Batch Completed") || text.eq_ignore_ascii_case("Message Size Exceeds MaxBytes")
+    })
 }
 
 fn ended(text: &str) -> Trouble {

@@ -17,8 +17,6 @@ use crate::{applier::Logged, error::ApplyError};
 /// Pause before the log is tried again; doubles from there.
 const PAUSE_MIN: Duration = Duration::from_millis(200);
 const PAUSE_MAX: Duration = Duration::from_secs(10);
-/// A feed that lasted so long was a good one.
-const GOOD: Duration = Duration::from_secs(3);
 /// Feeds in a row that may begin with the same gap, before the entries in it count as lost.
 const GAPS: u32 = 3;
 
@@ -48,6 +46,8 @@ impl From<ApplyError> for End {
 /// What is remembered from one attempt to the next.
 #[derive(Debug, Default)]
 struct Memory {
+    /// Feeds that were opened.
+    feeds: u64,
     /// Since when there has been no feed.
     lost_since: Option<Instant>,
     /// Where a gap was found, and how often in a row.
@@ -63,7 +63,7 @@ pub(super) async fn run(inner: &Inner, log: &Log) {
     let mut pause = PAUSE_MIN;
     let mut memory = Memory::default();
     loop {
-        let began = Instant::now();
+        let had_feed = memory.feeds;
         match follow(inner, log, &mut memory).await {
             Ok(never) => match never {},
             Err(End::Again) => {}
@@ -83,11 +83,15 @@ pub(super) async fn run(inner: &Inner, log: &Log) {
                 return std::future::pending().await;
             }
         }
-        if began.elapsed() > GOOD {
+        // One that could be opened was no vain attempt.
+        if memory.feeds > had_feed {
             pause = PAUSE_MIN;
         }
-        sleep(super::jittered(pause)).await;
-        pause = (pause * 2).min(PAUSE_MAX);
+        tokio::select! {
+            () = sleep(super::jittered(pause)) => pause = (pause * 2).min(PAUSE_MAX),
+            // No need to wait any longer.
+            () = log.returned.notified() => pause = PAUSE_MIN,
+        }
     }
 }
 
@@ -103,6 +107,7 @@ async fn follow(inner: &Inner, log: &Log, memory: &mut Memory) -> Result<std::co
     let applied = inner.applier.position(shard)?.sequence;
     let mut feed = Feed::open(&inner.streams, shard, &inner.options.node, applied + 1).await?;
     memory.lost_since = None;
+    memory.feeds += 1;
     let target = facts.last;
     if applied >= target {
         log.set_phase(Phase::Following, inner.streams.note(&facts));

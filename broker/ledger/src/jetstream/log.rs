@@ -43,6 +43,8 @@ pub(super) struct Log {
     pub(super) in_flight: Semaphore,
     /// Told when the follower should look again at what stands against it.
     pub(super) look_again: Notify,
+    /// Told when the log answers after it had been out of reach.
+    pub(super) returned: Notify,
 }
 
 #[derive(Debug, Clone)]
@@ -75,6 +77,7 @@ impl Log {
             barriers: Barriers::default(),
             in_flight: Semaphore::new(MAX_IN_FLIGHT),
             look_again: Notify::new(),
+            returned: Notify::new(),
         }
     }
 
@@ -89,6 +92,9 @@ impl Log {
     pub(super) fn told(&self, facts: Facts) {
         let mut seen = self.seen();
         if facts.writable {
+            if seen.contact.elapsed() >= CONTACT_LOST {
+                self.returned.notify_waiters();
+            }
             seen.contact = Instant::now();
             seen.trouble = None;
         } else {
@@ -116,6 +122,14 @@ impl Log {
 
     pub(super) fn phase(&self) -> Phase {
         *self.phases.borrow()
+    }
+
+    /// True unless what is here is known to be wrong.
+    pub(super) fn is_trusted(&self) -> bool {
+        match self.phase() {
+            Phase::CatchingUp | Phase::Following => true,
+            Phase::Rebuilding | Phase::Stopped => false,
+        }
     }
 
     /// What was last heard of it.

@@ -108,6 +108,17 @@ impl Streams {
         Self { context: context(ASK_TIMEOUT), patient: context(CREATE_TIMEOUT), names, replicas, max_bytes }
     }
 
+    /// The same in a JetStream domain, that of a hub behind the server that this node is connected to.
+    pub(super) fn in_domain(self, domain: Option<&str>) -> Self {
+        let Some(domain) = domain else { return self };
+        let context = |timeout| {
+            let mut context = async_nats::jetstream::with_domain(self.client(), domain);
+            context.set_timeout(timeout);
+            context
+        };
+        Self { context: context(ASK_TIMEOUT), patient: context(CREATE_TIMEOUT), ..self }
+    }
+
     pub(super) fn names(&self) -> &Names {
         &self.names
     }

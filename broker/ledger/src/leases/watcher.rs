@@ -12,6 +12,7 @@ use async_nats::jetstream::{
 };
 use futures::StreamExt;
 use spanwire_model::{Error, Holding, Holdings, NodeId, Result};
+use spanwire_nats::Link;
 use tokio::{
     sync::watch,
     time::{Instant, sleep, timeout},
@@ -54,11 +55,11 @@ impl Watcher {
         let closed = self.closed.clone();
         while !closed.is_cancelled() {
             let connects = link.borrow_and_update().connects;
-            let (mut again, mut complete) = (link.clone(), false);
+            let mut complete = false;
             let ended = tokio::select! {
                 () = closed.cancelled() => return,
                 ended = self.round(&mut complete) => ended,
-                _ = again.wait_for(|link| link.connects != connects) => Ok(()),
+                () = connected_again(link.clone(), connects) => Ok(()),
             };
             if complete {
                 pause = MIN_PAUSE;
@@ -68,7 +69,7 @@ impl Watcher {
             tokio::select! {
                 () = closed.cancelled() => return,
                 () = sleep(jittered(pause)) => {}
-                _ = link.wait_for(|link| link.connects != connects) => {}
+                () = connected_again(link.clone(), connects) => {}
             }
             pause = (pause * 2).min(MAX_PAUSE);
         }
@@ -163,6 +164,13 @@ impl Reading {
             }
         }
         Ok(info.pending)
+    }
+}
+
+/// Returns at the next connection. A client that was closed makes none.
+async fn connected_again(mut link: watch::Receiver<Link>, connects: u64) {
+    if link.wait_for(|link| link.connects != connects).await.is_err() {
+        std::future::pending::<()>().await;
     }
 }
 

@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, sync::Arc};
 use spanwire_model::{Health, Placement, ServerEntry, ServerId, ServerState, Wanted};
 
 /// The servers in their order. Of two that claim one replica, only the one with the larger token is shown: the other one's lease is
-/// over, whether it knows it or not. A server that is wanted somewhere and runs nowhere is shown as it was, but down: its tools do not
-/// vanish while it goes from one node to another one.
+/// over, whether it knows it or not. A server that is wanted somewhere and runs nowhere is shown as it was, but down, and one that is being
+/// started lists what it listed before: its tools do not vanish while it goes from one node to another one.
 pub(super) fn shown(
     mut servers: Vec<Arc<ServerEntry>>,
     wanted: &[Wanted],
@@ -28,11 +28,21 @@ pub(super) fn shown(
             last_placed.insert(entry.id.clone(), entry.clone());
         }
     }
+    for entry in servers.iter_mut().filter(|entry| entry.placed.is_some() && entry.facts.is_none()) {
+        if let Some(last) = last_placed.get(&entry.id) {
+            *entry = Arc::new(as_it_was(entry, last));
+        }
+    }
     let missing = last_placed.iter().filter(|(id, _)| !servers.iter().any(|entry| entry.id == **id));
     let missing: Vec<Arc<ServerEntry>> = missing.map(|(_, last)| Arc::new(between_nodes(last))).collect();
     servers.extend(missing);
     servers.sort_by(|a, b| (&a.id, &a.node).cmp(&(&b.id, &b.node)));
     servers
+}
+
+/// A placed server that is being started, with what it said of itself and listed on the node before.
+fn as_it_was(entry: &ServerEntry, last: &ServerEntry) -> ServerEntry {
+    ServerEntry { facts: last.facts.clone(), listing: last.listing.clone(), ..entry.clone() }
 }
 
 /// A placed server that no node runs at the moment.

@@ -3,12 +3,14 @@
 use std::{net::SocketAddr, ops::RangeInclusive, sync::Arc, time::Instant};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures::{StreamExt, stream::BoxStream};
 use spanwire_admin::{
     Control, Listener, SpanKind, SpanRecord, Status, TelemetryStatus, Trace, TraceFilter, TraceMatch, TraceSummary,
 };
 use spanwire_context::Contexts;
 use spanwire_http::server::SessionPlaces;
+use spanwire_ledger::BackupError;
 use spanwire_model::{
     Backbone, Dispatch, EraChoice, Error, ErrorKind, Inventory, NodeId, Result, ServerId, ServerSpec,
 };
@@ -102,6 +104,16 @@ impl Control for NodeControl {
         })
         .map(summary)
         .filter(move |trace| std::future::ready(is_wanted(&filter, trace)))
+        .boxed()
+    }
+
+    fn backup(&self) -> BoxStream<'static, Result<Bytes>> {
+        let pieces = self.durable.backups.stream();
+        let failed = |error: BackupError| Error::new(ErrorKind::Internal, "the backup failed").with_private(error);
+        futures::stream::unfold(pieces, move |mut pieces| async move {
+            let piece = pieces.recv().await?;
+            Some((piece.map_err(failed), pieces))
+        })
         .boxed()
     }
 

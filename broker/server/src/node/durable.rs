@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 use anyhow::Context as _;
 use spanwire_context::{Access, AllowAll, AllowList, ContextMachine, Contexts, Quotas, Rule, Verb};
 use spanwire_ledger::{
-    JetStreamLeases, JetStreamLeasesConfig, JetStreamLedger, JetStreamOptions, LocalLedger, MemoryLeases, SledStore,
+    Backups, JetStreamLeases, JetStreamLeasesConfig, JetStreamLedger, JetStreamOptions, LocalLedger, MemoryLeases,
+    SledStore,
 };
 use spanwire_model::{Book, Leases, Ledger, Machine, NodeId, Principal};
 use spanwire_telemetry::Telemetry;
@@ -23,6 +24,8 @@ pub(super) struct Durable {
     pub(super) leases: Arc<dyn Leases>,
     /// Where the log is kept, in one word.
     pub(super) kept: &'static str,
+    /// Of what this node keeps.
+    pub(super) backups: Backups,
     /// The same ledger where closing it does something.
     follower: Option<Arc<JetStreamLedger>>,
     tasks: TaskTracker,
@@ -38,23 +41,21 @@ impl Durable {
         store: SledStore,
         telemetry: &Telemetry,
     ) -> anyhow::Result<Self> {
-        let machines: BTreeMap<Book, Arc<dyn Machine>> = [
-            (Book::Registry, Arc::new(spanwire_registry::Machine) as Arc<dyn Machine>),
-            (Book::Context, Arc::new(ContextMachine)),
-        ]
-        .into();
+        let machines = machines();
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         match (config.ledger.store, &config.nats) {
             (LedgerStore::Local, _) | (LedgerStore::Auto | LedgerStore::Jetstream, None) => {
                 let ledger = LocalLedger::open(store, machines, telemetry.clone()).await;
-                let ledger: Arc<dyn Ledger> = Arc::new(ledger.context("cannot read the ledger in the data folder")?);
+                let ledger = ledger.context("cannot read the ledger in the data folder")?;
+                let backups = ledger.backups(node.clone());
+                let ledger: Arc<dyn Ledger> = Arc::new(ledger);
                 let leases = Arc::new(MemoryLeases::new(node.clone()));
-                Ok(Self { ledger, leases, kept: "local", follower: None, tasks, stop })
+                Ok(Self { ledger, leases, kept: "local", backups, follower: None, tasks, stop })
             }
             (LedgerStore::Auto | LedgerStore::Jetstream, Some(nats)) => {
                 let (ledger, leases) = jetstream(config, nats, node, data, store, &machines, telemetry).await?;
-                let follower = Some(ledger.clone());
-                Ok(Self { ledger, leases, kept: "jetstream", follower, tasks, stop })
+                let (backups, follower) = (ledger.backups(), Some(ledger.clone()));
+                Ok(Self { ledger, leases, kept: "jetstream", backups, follower, tasks, stop })
             }
         }
     }
@@ -92,6 +93,15 @@ impl Durable {
     }
 }
 
+/// The state machine of each book.
+pub(super) fn machines() -> BTreeMap<Book, Arc<dyn Machine>> {
+    [
+        (Book::Registry, Arc::new(spanwire_registry::Machine) as Arc<dyn Machine>),
+        (Book::Context, Arc::new(ContextMachine)),
+    ]
+    .into()
+}
+
 /// The ledger and the leases have a connection of their own: reading a long log does not hold up calls.
 async fn jetstream(
     config: &Config,
@@ -111,6 +121,7 @@ async fn jetstream(
     let defaults =
         JetStreamOptions::new(config.node.tenant.clone(), nats.prefix.as_str(), node.clone(), data.join(SNAPSHOTS));
     let options = JetStreamOptions {
+        domain: nats.jetstream_domain.clone(),
         replicas,
         snapshot_entries: config.ledger.snapshot_every.unwrap_or(defaults.snapshot_entries),
         log_margin: config.ledger.keep_entries.unwrap_or(defaults.log_margin),

@@ -13,6 +13,9 @@ use uuid::Uuid;
 
 use crate::config::{self, Config, TOKEN_FILE};
 
+/// The folder of the store, in the data folder.
+pub(super) const STORE: &str = "store";
+
 /// The file with the secret of this node's seal.
 const SEAL_FILE: &str = "seal-secret";
 
@@ -60,5 +63,5 @@ pub(super) fn store(config: &Config, folder: &Path) -> anyhow::Result<SledStore>
         config::Durability::Process => Durability::Process,
         config::Durability::Disk => Durability::Disk,
     };
-    SledStore::open_with(&folder.join("store"), durability).context("is another node using the same data folder?")
+    SledStore::open_with(&folder.join(STORE), durability).context("is another node using the same data folder?")
 }

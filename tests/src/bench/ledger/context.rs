@@ -25,6 +25,9 @@ use crate::{
 const SPACE: &str = "bench";
 /// Keys that are written.
 const KEYS: u64 = 1_000;
+/// Longest that a new cluster may take until it takes writes, and the pause between two tries.
+const START_TIMEOUT: Duration = Duration::from_secs(90);
+const PAUSE: Duration = Duration::from_millis(20);
 /// Longest that a watcher may take to see a write.
 const SEEN_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -49,13 +52,28 @@ pub(super) async fn measure(options: &Options) -> Result<Table> {
 }
 
 async fn rounds(door: &mut Door, watched_at: usize, options: &Options) -> Result<Vec<Round>> {
-    // Once to warm up, and to make the space.
+    accepts(door).await?;
+    // Once to warm up.
     round(door, watched_at, options.length / 4).await?;
     let mut rounds = Vec::new();
     for _ in 0..options.rounds {
         rounds.push(round(door, watched_at, options.length).await?);
     }
     Ok(rounds)
+}
+
+/// Waits until the log takes writes: its servers elect leaders first.
+async fn accepts(door: &mut Door) -> Result<()> {
+    let begun = Instant::now();
+    loop {
+        let act = Act::Put { key: format!("{SPACE}/first"), item: 0 };
+        let outcome = door.act(0, &act, Uuid::new_v4()).await;
+        if matches!(outcome, Outcome::Written(_)) {
+            return Ok(());
+        }
+        ensure!(begun.elapsed() < START_TIMEOUT, "the context takes no writes: {outcome:?}");
+        tokio::time::sleep(PAUSE).await;
+    }
 }
 
 /// Writes go to the first node.

@@ -250,6 +250,13 @@ impl broker_server::Broker for StandIn {
         Ok(Response::new(v1::GetTraceResponse { summary: Some(summary()), spans }))
     }
 
+    type BackupStream = Events<v1::BackupPiece>;
+    async fn backup(&self, _: Request<v1::BackupRequest>) -> Result<Response<Self::BackupStream>, Status> {
+        // Half of one.
+        let data = "spanwire backup 1\n".into();
+        Ok(Response::new(stream::iter([Ok(v1::BackupPiece { data })]).boxed()))
+    }
+
     type FollowTracesStream = Events<v1::TraceSummary>;
     async fn follow_traces(
         &self,

@@ -63,5 +63,5 @@ async fn a_call_to_a_server_of_the_same_node_does_not_touch_the_bus() {
     let answer = b.call("everything__echo", json!({ "message": "remote" })).await.unwrap();
     assert_eq!(answer["result"]["content"][0]["text"], "Echo: remote", "{answer}");
     let subject = ear.next().await;
-    assert_eq!(subject, "sw.v1.default.call.anonymous.everything.tools=2Fcall.echo");
+    assert_eq!(subject, "sw.v1.default.node.a.anonymous.everything.tools=2Fcall.echo", "to the node that has it");
 }

@@ -7,10 +7,11 @@ use serde_json::{Value, json};
 use spanwire_backbone::nats::Nats;
 use spanwire_ledger::{JetStreamLeases, JetStreamLeasesConfig};
 use spanwire_model::{
-    Address, Backbone, BusHandler, BusMessage, BusRequest, ErrorKind, Frame, Leases, ServeOn, ServerId, Topic,
+    Address, Backbone, Book, BusHandler, BusMessage, BusRequest, ErrorKind, Frame, Leases, ServeOn, ServerId, Shard,
+    Topic,
 };
 use spanwire_nats::{Config, Connection, Credentials};
-use spanwire_tests::nats::NatsServer;
+use spanwire_tests::{nats::NatsServer, node::Node};
 use tokio::time::{Duration, timeout};
 use uuid::Uuid;
 
@@ -30,9 +31,9 @@ fn block(kind: &str, tenant: &str, node: &str) -> String {
     names.iter().fold(block.trim().to_owned(), |block, (name, value)| block.replace(name, value))
 }
 
-/// Each of the tenants `t` and `u` has an account.
-async fn with_accounts() -> NatsServer {
-    let [t, u] = ["t", "u"].map(|tenant| block("nats-account", tenant, ""));
+/// Each of two tenants has an account.
+async fn with_accounts(tenants: [&str; 2]) -> NatsServer {
+    let [t, u] = tenants.map(|tenant| block("nats-account", tenant, ""));
     // The blocks of two tenants are one block `accounts` of the server.
     let inner = |block: &str| block.trim_start_matches("accounts {").trim_end_matches('}').to_owned();
     let text = format!("jetstream {{ store_dir: \"FOLDER/store\" }}\naccounts {{ {}\n{} }}\n", inner(&t), inner(&u));
@@ -153,7 +154,7 @@ async fn nothing_of_the_other_tenant(server: &NatsServer, from: &Connection) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tenants_with_accounts_do_not_touch_each_other() {
-    let server = with_accounts().await;
+    let server = with_accounts(["t", "u"]).await;
     for tenant in ["t", "u"] {
         let (a, b) = (config(&server, tenant, tenant, "a"), config(&server, tenant, tenant, "b"));
         leases_pass(&leases(a.clone()).await, &leases(b.clone()).await).await;
@@ -181,6 +182,50 @@ async fn tenants_with_accounts_do_not_touch_each_other() {
     assert!(mine["state"]["messages"].as_u64().is_some_and(|count| count >= 1), "{mine}");
     assert!(timeout(NOTHING_FOR, heard.next()).await.is_err());
     assert!(held.is_valid());
+}
+
+/// Real nodes that write, take snapshots, compact the log and catch up from a snapshot ask for nothing that they may not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_permissions_are_all_that_nodes_need() {
+    let server = with_accounts(["default", "u"]).await;
+    let fragment = format!(
+        "[nats]\nurl = \"{}\"\nuser = \"default\"\npassword = \"secret\"\n[ledger]\nsnapshot_every = 20\nkeep_entries = 1\n",
+        server.url()
+    );
+    let a = Node::start_as("a", &fragment).await.unwrap();
+    let put = async |key: &str| a.command_json(&["ctx", "put", "tenants", key, "1", "--json"]).await;
+    // The first write may have to wait for the streams to be made.
+    within(async { while put("first").await.is_err() {} }).await;
+    let probe = connected(&config(&server, "default", "default", "probe")).await;
+    let facts = async |stream: &str| {
+        let answer = probe.client.request(format!("$JS.API.STREAM.INFO.{stream}"), "".into()).await.unwrap();
+        serde_json::from_slice::<Value>(&answer.payload).unwrap()["state"].clone()
+    };
+    // One of the shards of the context gets all that is in one space.
+    let compacted = async || {
+        let mut first = 0;
+        for shard in Shard::all().filter(|shard| shard.book == Book::Context) {
+            let state = facts(&format!("SW_default_CONTEXT_{}", shard.number)).await;
+            first = first.max(state["first_seq"].as_u64().unwrap_or_default());
+        }
+        first > 1
+    };
+    let mut last = Value::Null;
+    timeout(4 * TTL, async {
+        while !compacted().await {
+            last = put("more").await.unwrap();
+        }
+    })
+    .await
+    .expect("the log is not compacted");
+    assert!(facts("OBJ_SW_default_SNAPSHOTS").await["messages"].as_u64().is_some_and(|count| count > 0));
+    let b = Node::start_as("b", &fragment).await.unwrap();
+    let sequence = last["sequence"].to_string();
+    within(async {
+        while b.command_json(&["ctx", "get", "tenants", "more", "--at-least", &sequence, "--json"]).await.is_err() {}
+    })
+    .await;
+    assert!(!server.log().contains("Violation"), "{}", server.log());
 }
 
 /// Puts an empty message into a stream of the tenant `t`, and has JetStream send it to a subject.

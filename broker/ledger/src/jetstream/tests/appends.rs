@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use spanwire_model::{ErrorKind, Ledger, ReadLevel, ShardState};
+use spanwire_model::{ErrorKind, Ledger, ReadLevel, ShardState, TraceContext};
 use tokio::time::Instant;
 
 use super::{
-    harness::{PATIENCE, Recipe, SHARD},
+    harness::{Node, PATIENCE, Recipe, SHARD, until},
     server::{Proxy, Server},
 };
 use crate::testing::{command, put};
@@ -67,6 +67,7 @@ async fn a_cut_off_node_refuses_at_once_reads_on_and_comes_back() {
     assert_eq!(error.kind, ErrorKind::Unavailable, "{error}");
     assert!(asked.elapsed() < PATIENCE / 2);
     assert_eq!(node.value("a").as_deref(), Some("b"));
+    assert_eq!(node.append(1, &put("a", "b")).await.unwrap().sequence, 1, "what is known is told");
     proxy.mend();
     node.is(ShardState::Following).await;
     assert_eq!(node.append(3, &put("a", "d")).await.unwrap().sequence, 2);
@@ -123,7 +124,7 @@ async fn a_server_without_jetstream_is_said_and_waited_for() {
     let folder = tempfile::tempdir().unwrap();
     let node = Recipe::new(nats.url()).node("left", folder.path()).await;
     node.is(ShardState::CutOff).await;
-    super::harness::until("the detail says what to do", || {
+    until("the detail says what to do", || {
         let detail = node.status().detail.unwrap_or_default();
         detail.contains("-js").then_some(()).ok_or(detail)
     })
@@ -149,4 +150,40 @@ async fn commands_above_the_limit_are_refused_and_many_at_once_are_not_lost() {
     let reached = futures::future::join_all(readers).await;
     assert!(reached.iter().all(|reached| *reached.as_ref().unwrap() > done.len() as u64));
     assert!(node.status().applied <= done.len() as u64 + 10, "readers share barriers");
+}
+
+#[tokio::test]
+async fn an_append_can_be_traced_in_the_span_and_in_the_message() {
+    let server = Server::start().await;
+    let recipe = Recipe::new(server.url());
+    let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (left, right) = (recipe.node("left", one.path()).await, recipe.node("right", two.path()).await);
+    left.is(ShardState::Following).await;
+    right.is(ShardState::Following).await;
+    let parent = TraceContext::parse("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", None).unwrap();
+    let mut traced = command(1, &put("a", "b"));
+    traced.author.trace = Some(parent.clone());
+    let receipt = left.append_command(traced.clone()).await.unwrap();
+    right.ledger.reach(SHARD, ReadLevel::AtLeast(receipt.sequence), soon()).await.unwrap();
+    assert_eq!(right.append_command(traced).await.unwrap(), receipt);
+    for node in [&left, &right] {
+        // The ring takes them in a moment later.
+        until("there is a span", || node.telemetry.ring().trace(parent.trace_id).map(drop).ok_or("none")).await;
+    }
+    let attribute = |node: &Node, key: &str| {
+        let spans = node.telemetry.ring().trace(parent.trace_id).unwrap();
+        let span = spans.into_iter().find(|span| span.name == "ledger append").unwrap();
+        assert_eq!(span.parent_span_id, Some(parent.span_id));
+        (format!("{:?}", span.attribute(key).unwrap()), span.span_id)
+    };
+    assert!(attribute(&left, "spanwire.attempts").0.contains('1'));
+    assert!(attribute(&left, "spanwire.redelivery").0.contains("false"));
+    assert!(attribute(&right, "spanwire.attempts").0.contains('0'));
+    assert!(attribute(&right, "spanwire.redelivery").0.contains("true"));
+    let stream = left.streams().handle(SHARD).await.unwrap();
+    let message = stream.get_raw_message(receipt.sequence).await.unwrap();
+    let header = message.headers.get("traceparent").unwrap().as_str();
+    let (_, span_id) = attribute(&left, "spanwire.attempts");
+    assert_eq!(TraceContext::parse(header, None).unwrap().span_id, span_id);
+    assert!(message.headers.get("Nats-Msg-Id").is_some());
 }

@@ -3,7 +3,7 @@
 use spanwire_model::{ErrorKind, Shard, ShardState, Tenant, Write};
 
 use super::{
-    harness::{Node, Recipe, SHARD, until},
+    harness::{Node, PATIENCE, Recipe, SHARD, until},
     server::Server,
 };
 use crate::{
@@ -196,6 +196,25 @@ async fn a_view_that_was_damaged_is_found_by_a_checkpoint_and_made_anew() {
     right.agrees_with(&left).await;
     assert_eq!(right.value("n").as_deref(), Some("40"));
     right.is(ShardState::Following).await;
+}
+
+#[tokio::test]
+async fn large_entries_do_not_fill_a_log_that_is_compacted() {
+    let server = Server::start().await;
+    let options =
+        |options| crate::JetStreamOptions { snapshot_bytes: 2 * 1024 * 1024, log_bytes: 16 * 1024 * 1024, ..options };
+    let (node, _folder) = node(&Recipe { options, ..Recipe::new(server.url()) }, "left").await;
+    let large = put("a", &"x".repeat(800 * 1024));
+    for operation in 1..=40 {
+        let began = tokio::time::Instant::now();
+        while let Err(error) = node.append(operation, &large).await {
+            // Full for the moment: the snapshot is on its way.
+            assert_eq!(error.kind, ErrorKind::Unavailable, "{error}");
+            assert!(began.elapsed() < PATIENCE, "{error}");
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    }
+    assert_eq!(node.status().state, ShardState::Following);
 }
 
 #[tokio::test]

@@ -62,8 +62,16 @@ fn a_server_between_two_nodes_is_down_and_keeps_its_listing() {
     assert_eq!((entry_between.health.state, entry_between.local, entry_between.load), (ServerState::Down, false, 0));
     assert!(entry_between.facts.is_some() && entry_between.placed.is_some());
     assert!(entry_between.health.detail.as_ref().unwrap().contains("the last one was \"a\""));
-    // Somebody starts it, even if it is not up yet: that one is shown.
-    assert_eq!(shown(vec![entry("b", Some((0, 8)))], &wanted(), &mut last)[0].node.as_str(), "b");
+    // Somebody starts it, and does not know yet what it lists.
+    let starting = ServerEntry {
+        facts: None,
+        health: Health { state: ServerState::Starting, detail: None, restarts: 0 },
+        ..ServerEntry::clone(&entry("b", Some((0, 8))))
+    };
+    let seen = shown(vec![Arc::new(starting)], &wanted(), &mut last);
+    let [entry_starting] = seen.as_slice() else { panic!("{seen:?}") };
+    assert_eq!((entry_starting.node.as_str(), entry_starting.health.state), ("b", ServerState::Starting));
+    assert!(entry_starting.facts.is_some());
     // It is not wanted any more.
     assert!(shown(Vec::new(), &[], &mut last).is_empty());
     assert!(shown(Vec::new(), &wanted(), &mut last).is_empty());

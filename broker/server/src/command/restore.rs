@@ -1,0 +1,36 @@
+//! `spanwire restore`: a node, or the logs of a cluster, from a file that `spanwire backup` made.
+
+use std::path::PathBuf;
+
+use super::backup;
+use crate::{
+    cli::Context,
+    config::{Overrides, Source},
+    failure::Failure,
+    node,
+};
+
+/// Arguments of `spanwire restore`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The file that `spanwire backup` made
+    file: PathBuf,
+    /// Folder for state, of a node that does not run and has nothing in it yet [default: as for `spanwire up`]
+    #[arg(long, env = "SPANWIRE_DATA_DIR", value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Instead, make the logs of the cluster on these NATS servers, which has none yet; its nodes take them up when they start
+    #[arg(long, value_name = "URL", conflicts_with = "data")]
+    nats: Option<String>,
+}
+
+/// Restores where nothing is; what is there stays as it is.
+pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure> {
+    let cluster = args.nats.is_some();
+    let overrides = Overrides { data_dir: args.data, nats_url: args.nats, ..Overrides::default() };
+    let (config, _) = Source { path: context.config_path(), overrides }.load()?;
+    let restored = match cluster {
+        true => node::restore_cluster(&config, &args.file).await?,
+        false => node::restore(&config, &args.file).await?,
+    };
+    backup::show(&args.file, &restored, context)
+}
