@@ -46,7 +46,10 @@ fn script(on_list: &str) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn hostile_servers_are_shown_as_such_and_harm_nobody_else() {
     let peers = Peers::find().unwrap();
-    let mut config = format!("[limits]\nstart_timeout_ms = 2000\n{}", peers.everything().config("everything"));
+    let mut config = format!(
+        "[context]\nexpose = false\n[limits]\nstart_timeout_ms = 2000\n{}",
+        peers.everything().config("everything")
+    );
     for (id, on_list, _, _) in HOSTILE {
         config += &peers.script_server(&script(on_list)).config(id);
     }
