@@ -92,9 +92,12 @@ struct Placement {
     inventory: watch::Receiver<Arc<Inventory>>,
     /// How it stands with each server that is wished.
     seats: BTreeMap<ServerId, Seat>,
-    taking: FuturesUnordered<BoxFuture<'static, (ServerId, u16, Result<Option<Lease>>)>>,
+    taking: FuturesUnordered<BoxFuture<'static, Attempt>>,
     taken: FuturesUnordered<BoxFuture<'static, (ServerId, GivenBack)>>,
 }
+
+/// The replica of a server whose lease was tried for, and what came of it.
+type Attempt = (ServerId, u16, Result<Option<Lease>>);
 
 /// How it stands with one server.
 enum Seat {

@@ -248,7 +248,7 @@ async fn what_an_older_version_kept_goes_into_the_registry_once() {
     assert!(a.handle.remove(&id("taken")).await.unwrap(), "both");
     cluster.runs("taken", &[]).await;
     assert_eq!(left(), 0);
-    assert!(cluster.log.len() >= entries + 1);
+    assert!(cluster.log.len() > entries);
     a.stop().await;
     b.stop().await;
 }
