@@ -128,7 +128,9 @@ fn result(structured: &Json, is_error: bool) -> Json {
     let mut out = complete(structured.len() + text.len() + 128);
     out.member("content", format!("[{{\"type\":\"text\",\"text\":{text}}}]").as_bytes());
     out.member("structuredContent", structured.as_bytes());
-    out.member("isError", if is_error { b"true" } else { b"false" });
+    if is_error {
+        out.member("isError", b"true");
+    }
     out.finish()
 }
 

@@ -43,7 +43,7 @@ impl Client {
         assert_eq!(result["resultType"], "complete");
         let text: Value = serde_json::from_str(result["content"][0]["text"].as_str().unwrap()).unwrap();
         assert_eq!(text, result["structuredContent"]);
-        (result["isError"] == false, text)
+        (result.get("isError").is_none(), text)
     }
 
     async fn done(&self, name: &str, arguments: Value) -> Value {
