@@ -22,7 +22,7 @@ fn key(index: usize) -> String {
 }
 
 fn text(index: usize) -> String {
-    json!("x".repeat(if index % 5 == 0 { 70_000 } else { index })).to_string()
+    json!("x".repeat(if index.is_multiple_of(5) { 70_000 } else { index })).to_string()
 }
 
 async fn put(node: &Node, space: &str, key: &str, value: &str) {
