@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use spanwire_model::Shard;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::{
     Inner,
@@ -16,7 +16,13 @@ use crate::{applier::Logged, error::ApplyError};
 
 /// Pause before the log is tried again; doubles from there.
 const PAUSE_MIN: Duration = Duration::from_millis(200);
-const PAUSE_MAX: Duration = Duration::from_secs(10);
+const PAUSE_MAX: Duration = Duration::from_secs(2);
+/// How long a consumer may take to be made. JetStream's own limit is shorter; this one holds whatever happens.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long entries are asked for one by one, after a feed that brought nothing, until another feed is tried.
+const POLL_FOR: Duration = Duration::from_secs(5);
+/// How often the next entry is asked for meanwhile.
+const POLL_EVERY: Duration = Duration::from_millis(50);
 /// Feeds in a row that may begin with the same gap, before the entries in it count as lost.
 const GAPS: u32 = 3;
 
@@ -48,6 +54,8 @@ impl From<ApplyError> for End {
 struct Memory {
     /// Feeds that were opened.
     feeds: u64,
+    /// The last feed could not be opened, or brought nothing though there was something.
+    vain: bool,
     /// Since when there has been no feed.
     lost_since: Option<Instant>,
     /// Where a gap was found, and how often in a row.
@@ -72,7 +80,7 @@ pub(super) async fn run(inner: &Inner, log: &Log) {
                 tracing::debug!(shard = %log.shard, "the log was lost: {trouble}");
                 // Most are over before anybody notices.
                 let lost = memory.lost_since.get_or_insert_with(Instant::now).elapsed();
-                if log.phase() == Phase::Following && lost > CONTACT_LOST {
+                if matches!(log.phase(), Phase::Following | Phase::CatchingUp) && lost > CONTACT_LOST {
                     log.set_phase(Phase::CatchingUp, Some(trouble.to_string()));
                 }
             }
@@ -104,19 +112,24 @@ async fn follow(inner: &Inner, log: &Log, memory: &mut Memory) -> Result<std::co
     let facts = reach(inner, log).await?;
     log.told(facts.clone());
     agree(inner, log, &facts, memory).await?;
+    let mut feed = open(inner, log, &facts, memory).await?;
     let applied = inner.applier.position(shard)?.sequence;
-    let mut feed = Feed::open(&inner.streams, shard, &inner.options.node, applied + 1).await?;
     memory.lost_since = None;
     memory.feeds += 1;
     let target = facts.last;
     if applied >= target {
         log.set_phase(Phase::Following, inner.streams.note(&facts));
     }
+    let mut brought = false;
     loop {
         let batch = tokio::select! {
             batch = feed.next() => batch?,
-            () = log.look_again.notified() => return Err(End::Again),
+            () = log.look_again.notified() => {
+                memory.vain = !brought;
+                return Err(End::Again);
+            }
         };
+        brought = true;
         let pending = batch.last().map_or(0, |entry| entry.pending);
         let last = batch.last().map_or(0, |entry| entry.sequence);
         log.reached(last + pending);
@@ -125,6 +138,53 @@ async fn follow(inner: &Inner, log: &Log, memory: &mut Memory) -> Result<std::co
             log.set_phase(Phase::Following, inner.streams.note(&facts));
         }
     }
+}
+
+/// Opens a feed behind what is applied. After one in vain, entries are asked for one by one first, and until there is another one.
+async fn open(inner: &Inner, log: &Log, facts: &Facts, memory: &mut Memory) -> Result<Feed, End> {
+    let shard = log.shard;
+    let vain = std::mem::take(&mut memory.vain);
+    if vain {
+        tracing::info!(%shard, "no feed brings the entries of the log: they are asked for one by one for a while");
+        poll(inner, log, facts, memory, POLL_FOR).await?;
+    }
+    let applied = inner.applier.position(shard)?.sequence;
+    // What is applied meanwhile is passed over when the feed brings it again.
+    let opening = timeout(OPEN_TIMEOUT, Feed::open(&inner.streams, shard, &inner.options.node, applied + 1));
+    tokio::pin!(opening);
+    let opened = loop {
+        tokio::select! {
+            biased;
+            opened = &mut opening => break opened,
+            polled = poll(inner, log, facts, memory, POLL_EVERY), if vain => polled?,
+        }
+    };
+    let opened = opened.unwrap_or_else(|_| Err(Trouble::NoAnswer("no consumer was made in time".into())));
+    Ok(opened.inspect_err(|_| memory.vain = true)?)
+}
+
+/// Follows without a consumer for a while: each entry is asked for by its number. Slower, but it needs nothing that JetStream would have to
+/// make first, nor anything that it may forget to bring.
+async fn poll(inner: &Inner, log: &Log, facts: &Facts, memory: &mut Memory, during: Duration) -> Result<(), End> {
+    let shard = log.shard;
+    let until = Instant::now() + during;
+    while Instant::now() < until {
+        let next = inner.applier.position(shard)?.sequence + 1;
+        match inner.streams.entry(shard, next).await? {
+            Some(entry) => {
+                log.reached(entry.sequence);
+                apply(inner, log, vec![entry], facts, memory).await?;
+            }
+            None => {
+                memory.lost_since = None;
+                if log.phase() != Phase::Following {
+                    log.set_phase(Phase::Following, inner.streams.note(facts));
+                }
+                sleep(POLL_EVERY).await;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Asks how the log is; makes it where there is none, if that is this node's to do.

@@ -18,7 +18,7 @@ const PROBE_TIMEOUT: Duration = Duration::from_millis(1500);
 /// Answers in a row that do not fit to what is here, before the follower looks for itself.
 const STRANGE: u32 = 3;
 /// Answers in a row after which a feed that should bring entries and does not is opened again.
-const STALLED: u32 = 8;
+const STALLED: u32 = 4;
 
 /// Probes a log for ever.
 pub(super) async fn run(inner: &Inner, log: &Log) {

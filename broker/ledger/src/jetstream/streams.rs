@@ -13,7 +13,7 @@ use serde_json::json;
 use spanwire_model::{MAX_COMMAND_BYTES, Shard};
 use uuid::Uuid;
 
-use super::names::Names;
+use super::{feed::Delivered, names::Names};
 
 /// Largest message of a stream, headers included.
 const MAX_MESSAGE_BYTES: usize = MAX_COMMAND_BYTES + 16 * 1024;
@@ -191,9 +191,17 @@ impl Streams {
 
     /// The message of an entry, from the leader; `None` when the log does not hold it.
     pub(super) async fn message(&self, shard: Shard, sequence: u64) -> Result<Option<Bytes>, Trouble> {
+        Ok(self.entry(shard, sequence).await?.map(|entry| entry.payload))
+    }
+
+    /// An entry, from the leader; `None` when the log does not hold it.
+    pub(super) async fn entry(&self, shard: Shard, sequence: u64) -> Result<Option<Delivered>, Trouble> {
         use async_nats::jetstream::stream::RawMessageErrorKind;
         match self.handle(shard).await?.get_raw_message(sequence).await {
-            Ok(message) => Ok(Some(message.payload)),
+            Ok(message) => {
+                let time_ms = u64::try_from(message.time.unix_timestamp_nanos() / 1_000_000).unwrap_or(0);
+                Ok(Some(Delivered { sequence: message.sequence, time_ms, payload: message.payload, pending: 0 }))
+            }
             Err(error) => match error.kind() {
                 RawMessageErrorKind::NoMessageFound => Ok(None),
                 RawMessageErrorKind::InvalidSubject

@@ -5,6 +5,7 @@
 mod appends;
 mod cluster;
 mod contract;
+mod feeds;
 mod harness;
 mod rebuilds;
 mod server;

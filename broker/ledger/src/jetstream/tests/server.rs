@@ -41,6 +41,15 @@ impl Server {
         Self::start_with(tempfile::tempdir().unwrap(), free_address(), &[]).await
     }
 
+    /// A server with a configuration, in which `FOLDER` is its folder.
+    pub(super) async fn start_configured(configuration: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("nats.conf");
+        std::fs::write(&file, configuration.replace("FOLDER", folder.path().to_str().unwrap())).unwrap();
+        let file = file.to_str().unwrap().to_owned();
+        Self::start_with(folder, free_address(), &["-c", &file]).await
+    }
+
     /// Three servers that are one cluster.
     pub(super) async fn start_three() -> [Self; 3] {
         let routes = [free_address(), free_address(), free_address()];
