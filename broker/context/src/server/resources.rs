@@ -51,7 +51,7 @@ pub(super) async fn read(asked: &Asked, uri: &str) -> Outcome {
             let query = ListQuery::default();
             let seen = asked.behalf.list(&space, &query, reading).await?;
             let keys = seen.value.items.iter();
-            let keys = keys.map(|item| Listed { uri: uri::of_key(&space, &item.key), item: item.into() }).collect();
+            let keys = keys.map(ShownItem::from).collect();
             let list = List { space: &space, keys, next: seen.value.next.as_ref() };
             contents(uri, &json_of(&list)?, &about(seen.sequence, seen.stale_ms, None)?)
         }
@@ -62,17 +62,11 @@ pub(super) async fn read(asked: &Asked, uri: &str) -> Outcome {
 #[derive(Serialize)]
 struct List<'a> {
     space: &'a SpaceName,
-    keys: Vec<Listed<'a>>,
+    /// Without URIs: whoever reads through a federated view sees them under other names, and nobody rewrites them in here.
+    keys: Vec<ShownItem<'a>>,
     /// The last of these keys, when there are more: the tool `list` goes on after it.
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<&'a Key>,
-}
-
-#[derive(Serialize)]
-struct Listed<'a> {
-    uri: String,
-    #[serde(flatten)]
-    item: ShownItem<'a>,
 }
 
 fn about(sequence: u64, stale_ms: Option<u64>, version: Option<(u64, &Writer)>) -> Result<Json> {
