@@ -184,7 +184,8 @@ impl<'a> Space<'a> {
         let mut shard = reads::shard_record(self.view)?;
         shard.spaces += 1;
         if shard.spaces > self.quotas.spaces {
-            let what = format!("spaces of the shard of \"{}\"", self.name);
+            let what =
+                format!("spaces of the shard of \"{}\", where one without keys counts until it is dropped", self.name);
             return Err(refuse::quota(&what, "spaces", shard.spaces, self.quotas.spaces).into());
         }
         if let Some(sequence) = dropped {
