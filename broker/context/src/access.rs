@@ -27,6 +27,10 @@ impl Verb {
 pub trait Access: Send + Sync + 'static {
     /// True when the principal may.
     fn may(&self, principal: &str, space: &SpaceName, key: Option<&Key>, verb: Verb) -> bool;
+
+    /// True when the principal may read every key of the space, also those that are not there yet: so it may know what the space
+    /// counts, too.
+    fn may_read_all(&self, principal: &str, space: &SpaceName) -> bool;
 }
 
 /// Everybody may do everything.
@@ -35,6 +39,10 @@ pub struct AllowAll;
 
 impl Access for AllowAll {
     fn may(&self, _principal: &str, _space: &SpaceName, _key: Option<&Key>, _verb: Verb) -> bool {
+        true
+    }
+
+    fn may_read_all(&self, _principal: &str, _space: &SpaceName) -> bool {
         true
     }
 }
@@ -76,6 +84,15 @@ impl Access for AllowList {
             };
             key_fits
                 && rule.verbs.contains(&verb)
+                && fits(&rule.principal, principal)
+                && fits(&rule.space, space.as_str())
+        })
+    }
+
+    fn may_read_all(&self, principal: &str, space: &SpaceName) -> bool {
+        self.rules.iter().any(|rule| {
+            rule.key == "*"
+                && rule.verbs.contains(&Verb::Read)
                 && fits(&rule.principal, principal)
                 && fits(&rule.space, space.as_str())
         })

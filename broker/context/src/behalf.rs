@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use serde::Deserialize;
+use serde_json::json;
 use spanwire_mcp::Json;
 use spanwire_model::{Author, Error, ErrorKind, Result};
 
@@ -51,6 +53,10 @@ impl OnBehalf {
         let sees = |key: &Key| self.may(space, Some(key), Verb::Read);
         let sees_all = transaction.operations.iter().all(|operation| sees(operation.key()));
         let written = write::write(&self.contexts, &self.author, space, transaction, options).await;
+        let written = written.map_err(|error| match error.kind {
+            ErrorKind::QuotaExceeded if !self.may_read_all(space) => uncounted(error, sees_all),
+            _ => error,
+        });
         if sees_all {
             return written;
         }
@@ -147,22 +153,38 @@ impl OnBehalf {
         watch::watch(&self.contexts, space, prefix, from, values, sees)
     }
 
-    /// All keys with their values as they were at one sequence. As large as the space's quota allows.
-    pub async fn snapshot(&self, space: &SpaceName, reading: Reading) -> Result<Seen<Vec<Item>>> {
-        let (this, space) = (self.clone(), space.clone());
+    /// All keys that begin with the prefix, with their values, as they were at one sequence; of keys and values at most `max_bytes`.
+    ///
+    /// # Errors
+    /// `TooLarge` for more than `max_bytes`.
+    pub async fn snapshot(
+        &self,
+        space: &SpaceName,
+        prefix: &str,
+        max_bytes: u64,
+        reading: Reading,
+    ) -> Result<Seen<Vec<Item>>> {
+        let (this, space, prefix) = (self.clone(), space.clone(), prefix.to_owned());
         self.contexts.inner.ledger.reach(Contexts::shard_of(&space), reading.level, reading.deadline).await?;
         // Long enough to be kept away from the threads that everybody shares.
         let reading = Reading { level: spanwire_model::ReadLevel::Local, ..reading };
         let runtime = tokio::runtime::Handle::current();
         let read = move || {
             let may = |key: &Key| this.may(&space, Some(key), Verb::Read);
-            let read =
-                this.contexts.read(Contexts::shard_of(&space), reading, |view| reads::snapshot(view, &space, &may));
+            let read = this.contexts.read(Contexts::shard_of(&space), reading, |view| {
+                reads::snapshot(view, &space, &prefix, max_bytes, &may)
+            });
             runtime.block_on(read)
         };
         let joined = tokio::task::spawn_blocking(read).await;
-        joined
-            .unwrap_or_else(|error| Err(Error::new(ErrorKind::Internal, "the snapshot broke off").with_private(error)))
+        let broken = |error| Err(Error::new(ErrorKind::Internal, "the snapshot broke off").with_private(error));
+        let Seen { value, sequence, stale_ms } = joined.unwrap_or_else(broken)?;
+        let too_large = || {
+            let text =
+                format!("the keys and values have more than {max_bytes} bytes: read them with list, page by page");
+            Error::new(ErrorKind::TooLarge, text)
+        };
+        Ok(Seen { value: value.ok_or_else(too_large)?, sequence, stale_ms })
     }
 
     /// The spaces whose names begin with the prefix and come after a name, in order; at most `limit`, 0 for [`MAX_PAGE`].
@@ -182,15 +204,29 @@ impl OnBehalf {
         }
         all.sort_by(|one, other| one.name.cmp(&other.name));
         all.truncate(limit);
-        Ok(all)
+        Ok(all.into_iter().map(|info| self.shown(info)).collect())
     }
 
     /// What a space counts; `None` when it is not there.
     pub async fn describe(&self, space: &SpaceName, reading: Reading) -> Result<Seen<Option<SpaceInfo>>> {
         let may = self.may(space, None, Verb::Read);
         self.contexts
-            .read(Contexts::shard_of(space), reading, |view| if may { reads::describe(view, space) } else { Ok(None) })
+            .read(Contexts::shard_of(space), reading, |view| {
+                Ok(if may { reads::describe(view, space)?.map(|info| self.shown(info)) } else { None })
+            })
             .await
+    }
+
+    fn may_read_all(&self, space: &SpaceName) -> bool {
+        self.contexts.inner.config.access.may_read_all(&self.author.principal, space)
+    }
+
+    /// A space as the principal may know it: what it counts tells of keys that may not be read.
+    fn shown(&self, info: SpaceInfo) -> SpaceInfo {
+        if self.may_read_all(&info.name) {
+            return info;
+        }
+        SpaceInfo { keys: 0, bytes: 0, events: 0, log_bytes: 0, last: 0, ..info }
     }
 
     fn may(&self, space: &SpaceName, key: Option<&Key>, verb: Verb) -> bool {
@@ -205,6 +241,25 @@ impl OnBehalf {
         let text = format!("key \"{key}\" of space \"{space}\" may not be {done} by \"{}\"", self.author.principal);
         Err(denied(text))
     }
+}
+
+/// A quota's refusal without what is there, which counts keys that may not be read. `sees_all` is true for a write of keys that may.
+fn uncounted(error: Error, sees_all: bool) -> Error {
+    #[derive(Deserialize)]
+    struct Told {
+        quota: String,
+        limit: u64,
+    }
+    let told: Option<Told> = error.data.as_ref().and_then(|data| data.read().ok());
+    let Some(Told { quota, limit }) = told else {
+        return Error::new(ErrorKind::QuotaExceeded, "the write is more than a quota allows");
+    };
+    if quota == "operations" || (quota == "value_bytes" && sees_all) {
+        return error;
+    }
+    let data = json!({ "kind": "quota_exceeded", "retry": "never", "quota": quota, "limit": limit });
+    Error::new(ErrorKind::QuotaExceeded, format!("the write is more than the quota \"{quota}\" allows: {limit}"))
+        .with_data(Json::from_trusted(data.to_string()))
 }
 
 fn denied(text: String) -> Error {

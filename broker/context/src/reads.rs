@@ -68,17 +68,27 @@ pub(crate) fn list(
     Ok(page)
 }
 
-/// All keys that `may` allows, with their values.
-pub(crate) fn snapshot(view: &dyn View, space: &SpaceName, may: &dyn Fn(&Key) -> bool) -> Result<Vec<Item>> {
-    let mut items = Vec::new();
-    each_meta(view, space, "", None, &mut |key, meta| {
+/// All keys of a prefix that `may` allows, with their values; `None` when these are more than `max_bytes`.
+pub(crate) fn snapshot(
+    view: &dyn View,
+    space: &SpaceName,
+    prefix: &str,
+    max_bytes: u64,
+    may: &dyn Fn(&Key) -> bool,
+) -> Result<Option<Vec<Item>>> {
+    let (mut items, mut bytes) = (Vec::new(), 0_u64);
+    each_meta(view, space, prefix, None, &mut |key, meta| {
         if may(&key) {
+            bytes = bytes.saturating_add(key.as_str().len() as u64).saturating_add(meta.bytes);
+            if bytes > max_bytes {
+                return Ok(false);
+            }
             let value = value(view, space, &key)?;
             items.push(item_of(key, meta, value));
         }
         Ok(true)
     })?;
-    Ok(items)
+    Ok((bytes <= max_bytes).then_some(items))
 }
 
 /// Visits keys in order until the visitor has enough.

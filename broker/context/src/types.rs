@@ -326,7 +326,7 @@ pub struct EventPage {
     pub first: u64,
 }
 
-/// A space.
+/// A space. Whoever may not read all of it is told 0 for what it counts, and as `last`, which is never 0 otherwise.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SpaceInfo {
     /// Its name.

@@ -144,8 +144,8 @@ impl v1::contexts_server::Contexts for ContextService {
     async fn snapshot(&self, request: Request<v1::ContextSnapshotRequest>) -> Answer<Self::SnapshotStream> {
         self.answer(request, "Snapshot", |behalf, request| async move {
             let space = request::space(&request.space)?;
-            let seen = behalf.snapshot(&space, request::reading(request.read)?).await?;
-            let parts = answer::snapshot(seen, request.prefix);
+            let seen = behalf.snapshot(&space, &request.prefix, u64::MAX, request::reading(request.read)?).await?;
+            let parts = answer::snapshot(seen);
             Ok(Box::pin(futures::stream::iter(parts.map(Ok))) as Self::SnapshotStream)
         })
         .await

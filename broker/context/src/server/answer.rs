@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::json;
 use spanwire_mcp::{Json, string_literal};
-use spanwire_model::{Error, ErrorKind, Outcome, Result};
+use spanwire_model::{Error, ErrorKind, Outcome};
 use uuid::Uuid;
 
 use super::{complete, json_of};
@@ -60,17 +60,25 @@ impl<'a> From<&'a Event> for ShownEvent<'a> {
 #[derive(Serialize)]
 pub(super) struct ShownSpace<'a> {
     name: &'a SpaceName,
+    /// What it counts, for whoever may read all of it.
+    #[serde(flatten)]
+    counts: Option<ShownCounts>,
+    first: u64,
+}
+
+#[derive(Serialize)]
+struct ShownCounts {
     keys: u64,
     bytes: u64,
     events: u64,
-    first: u64,
     last: u64,
 }
 
 impl<'a> From<&'a SpaceInfo> for ShownSpace<'a> {
     fn from(info: &'a SpaceInfo) -> Self {
         let SpaceInfo { name, keys, bytes, events, log_bytes: _, first, last } = info;
-        Self { name, keys: *keys, bytes: *bytes, events: *events, first: *first, last: *last }
+        let counts = ShownCounts { keys: *keys, bytes: *bytes, events: *events, last: *last };
+        Self { name, counts: (*last > 0).then_some(counts), first: *first }
     }
 }
 
@@ -132,13 +140,4 @@ fn result(structured: &Json, is_error: bool) -> Json {
         out.member("isError", b"true");
     }
     out.finish()
-}
-
-/// Refuses an answer that is too large for one message.
-pub(super) fn is_bounded(bytes: u64, limit: u64, instead: &str) -> Result<()> {
-    if bytes <= limit {
-        return Ok(());
-    }
-    let text = format!("the answer would have {bytes} bytes, the limit is {limit}: {instead}");
-    Err(Error::new(ErrorKind::TooLarge, text))
 }

@@ -94,6 +94,18 @@ impl Arguments {
         Ok(Reading { level, deadline: asked.deadline })
     }
 
+    /// How current a read of all shards must be.
+    pub(super) fn reading_of_all(&mut self, asked: &Asked) -> Result<Reading, Wrong> {
+        let reading = self.reading(asked)?;
+        match reading.level {
+            ReadLevel::Local | ReadLevel::Linearizable => Ok(reading),
+            ReadLevel::AtLeast(_) => Err(self.wrong(
+                "at_least",
+                "does not go here: a sequence is one space's, and these are many; use linearizable",
+            )),
+        }
+    }
+
     /// How a write is made.
     pub(super) fn options(&mut self, asked: &Asked) -> Result<Options, Wrong> {
         Ok(Options { operation: self.parsed::<Uuid>("operation")?, deadline: asked.deadline })

@@ -7,8 +7,9 @@ use std::sync::LazyLock;
 use serde_json::{Value, json};
 
 use self::schema::{
-    at_key, at_least, changed, conditions, event, if_absent, if_version, in_space, item, level, limit, merge,
-    operation_id, operations, prefix, sequence, space, stale_ms, steps, text, ttl_ms, value, values, with_errors,
+    at_key, at_least, changed, conditions, event, if_absent, if_version, in_space, item, level, level_of_all, limit,
+    merge, operation_id, operations, prefix, sequence, space, stale_ms, steps, text, ttl_ms, value, values,
+    with_errors,
 };
 
 /// The entries of `tools/list`.
@@ -38,7 +39,7 @@ fn reads() -> Vec<Value> {
         ("limit", limit()),
         ("values", values("Whether to show what was written. Default: true.")),
     ]);
-    let mut spaces = in_space(&with(&[("prefix", prefix()), ("after", after), ("limit", limit())]));
+    let mut spaces = in_space(&[("prefix", prefix()), ("after", after), ("limit", limit()), ("level", level_of_all())]);
     if let Some(spaces) = spaces.as_object_mut() {
         spaces.remove("space");
     }
@@ -71,7 +72,7 @@ fn reads() -> Vec<Value> {
                 "stale_ms": stale_ms(),
             })),
         tool("spaces", "List spaces", READS)
-            .does("Lists the spaces by name, with what they hold.")
+            .does("Lists the spaces by name, with what they hold where you may read all of it.")
             .takes(spaces, &[])
             .gives(json!({ "spaces": { "type": "array", "items": space() }, "next": next })),
     ]

@@ -116,10 +116,7 @@ struct ShownItems<'a> {
 async fn snapshot(asked: &Asked, mut arguments: Arguments) -> Result<Json, Not> {
     let (space, reading) = (arguments.space()?, arguments.reading(asked)?);
     arguments.end()?;
-    let about = asked.behalf.describe(&space, reading).await?.value;
-    let instead = "read it with list, page by page";
-    answer::is_bounded(about.map_or(0, |about| about.bytes), MAX_SNAPSHOT_BYTES, instead)?;
-    let seen = asked.behalf.snapshot(&space, reading).await?;
+    let seen = asked.behalf.snapshot(&space, "", MAX_SNAPSHOT_BYTES, reading).await?;
     let items = seen.value.iter().map(ShownItem::from).collect();
     Ok(answer::done(&ShownItems { items, next: None, sequence: seen.sequence, stale_ms: seen.stale_ms })?)
 }
@@ -160,7 +157,8 @@ async fn spaces(asked: &Asked, mut arguments: Arguments) -> Result<Json, Not> {
     }
     let prefix: String = arguments.maybe("prefix")?.unwrap_or_default();
     let (after, limit) = (arguments.after_space()?, arguments.maybe("limit")?.unwrap_or(PAGE));
-    let reading = arguments.reading(asked)?;
+    // A sequence is one of one shard, and spaces are in all of them.
+    let reading = arguments.reading_of_all(asked)?;
     arguments.end()?;
     let found = asked.behalf.spaces(&prefix, after.as_ref(), limit, reading).await?;
     let is_cut = limit > 0 && found.len() >= limit.min(crate::MAX_PAGE);

@@ -212,6 +212,7 @@ async fn failures_are_told_so_that_a_model_can_act() {
         ("get", json!({ "space": "s", "key": "a", "kee": 1 }), "kee: there is no such argument"),
         ("get", json!({ "space": "s", "key": "a", "level": "best" }), "level: there is no \"best\""),
         ("get", json!({ "space": "s", "key": "a", "level": "at_least" }), "at_least: is missing"),
+        ("spaces", json!({ "at_least": 1 }), "at_least: does not go here"),
         ("get", json!({ "space": "s", "key": "a", "level": "local", "at_least": 1 }), "at_least: goes with no other"),
         ("put", json!({ "space": "s", "key": "a" }), "value: is missing"),
         ("put", json!({ "space": "s", "key": "a", "value": 1, "ttl_ms": -1 }), "ttl_ms: invalid value"),

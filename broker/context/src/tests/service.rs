@@ -8,8 +8,8 @@ use uuid::Uuid;
 
 use super::{append, author, deadline, delete, json, key, ledger::MemoryLedger, now, options, put, space};
 use crate::{
-    Access, AllowList, Config, Contexts, Expect, ListQuery, LogQuery, OnBehalf, Operation, Options, Reading, Rule,
-    Transaction, Verb,
+    Access, AllowList, Config, Contexts, Expect, ListQuery, LogQuery, OnBehalf, Operation, Options, Quotas, Reading,
+    Rule, Transaction, Verb,
 };
 
 pub(super) fn contexts() -> (Contexts, Arc<MemoryLedger>, Telemetry) {
@@ -59,7 +59,7 @@ async fn what_is_written_is_read() {
         (page.items[0].key.clone(), page.items[0].value.clone(), page.next),
         (key("team/b"), Some(json("2")), None)
     );
-    let snapshot = ann.snapshot(&plan, now()).await.unwrap();
+    let snapshot = ann.snapshot(&plan, "", u64::MAX, now()).await.unwrap();
     assert_eq!((snapshot.value.len(), snapshot.sequence), (3, 2));
     let query = LogQuery { prefix: "team/a".into(), values: true, limit: 1, ..LogQuery::default() };
     let page = ann.log(&plan, &query, now()).await.unwrap().value;
@@ -132,7 +132,7 @@ async fn a_node_that_is_cut_off_says_so() {
     assert_eq!((seen.value.unwrap().version, seen.stale_ms), (1, Some(1500)));
     let reading = Reading { level: ReadLevel::Linearizable, deadline: deadline() };
     assert_eq!(ann.get(&space("s"), &key("a"), reading).await.unwrap_err().kind, ErrorKind::Unavailable);
-    assert_eq!(ann.snapshot(&space("s"), reading).await.unwrap_err().kind, ErrorKind::Unavailable);
+    assert_eq!(ann.snapshot(&space("s"), "", u64::MAX, reading).await.unwrap_err().kind, ErrorKind::Unavailable);
 }
 
 #[tokio::test]
@@ -173,7 +173,8 @@ async fn what_may_not_be_read_is_not_there() {
         rule("bob", "box", &[Verb::Append]),
     ];
     let access: Arc<dyn Access> = Arc::new(AllowList::new(rules));
-    let (contexts, _, _) = contexts_with(|config| Config { access, ..config });
+    let quotas = Quotas { keys: 4, ..Quotas::default() };
+    let (contexts, _, _) = contexts_with(|config| Config { access, quotas, ..config });
     let (ann, bob, eve) = (ann(&contexts), contexts.on_behalf(author("bob")), contexts.on_behalf(author("eve")));
     let s = space("s");
     let transaction = Transaction { conditions: vec![], operations: vec![put("open/a", "1"), put("shut/a", "1")] };
@@ -181,11 +182,18 @@ async fn what_may_not_be_read_is_not_there() {
     assert_eq!(bob.get(&s, &key("shut/a"), now()).await.unwrap().value, None);
     assert!(bob.get(&s, &key("open/a"), now()).await.unwrap().value.is_some());
     assert_eq!(bob.list(&s, &ListQuery::default(), now()).await.unwrap().value.items.len(), 1);
-    assert_eq!(bob.snapshot(&s, now()).await.unwrap().value.len(), 1);
+    // Keys that may not be read count for nothing: "open/a" and "1" are seven bytes.
+    assert_eq!(bob.snapshot(&s, "", 7, now()).await.unwrap().value.len(), 1);
+    assert_eq!(bob.snapshot(&s, "", 6, now()).await.unwrap_err().kind, ErrorKind::TooLarge);
+    assert_eq!(ann.snapshot(&s, "", 7, now()).await.unwrap_err().kind, ErrorKind::TooLarge);
+    assert_eq!(ann.snapshot(&s, "shut/", 7, now()).await.unwrap().value.len(), 1);
     assert_eq!(bob.log(&s, &LogQuery::default(), now()).await.unwrap().value.events.len(), 1);
     assert!(bob.versions(&s, &key("shut/a"), 0, now()).await.unwrap().value.is_empty());
     assert_eq!(bob.get_many(&s, &[key("shut/a")], now()).await.unwrap().value, [None]);
-    assert!(bob.describe(&s, now()).await.unwrap().value.is_some());
+    let told = bob.describe(&s, now()).await.unwrap().value.unwrap();
+    assert_eq!((told.keys, told.bytes, told.events, told.log_bytes, told.last), (0, 0, 0, 0, 0));
+    assert_eq!(bob.spaces("", None, 0, now()).await.unwrap(), [told]);
+    assert_eq!(ann.spaces("", None, 0, now()).await.unwrap()[0].keys, 2);
     assert!(eve.describe(&s, now()).await.unwrap().value.is_none());
     assert!(eve.spaces("", None, 0, now()).await.unwrap().is_empty());
     let denied = async |transaction| {
@@ -204,6 +212,19 @@ async fn what_may_not_be_read_is_not_there() {
     assert_eq!((error.kind, error.data), (ErrorKind::Conflict, None));
     assert_eq!(eve.log(&s, &LogQuery::default(), now()).await.unwrap().value.events, []);
     bob.write(&s, Transaction::one(put("open/b", "1")), options()).await.unwrap();
+    // What is there already is not told by a refusal either.
+    let refused = |who: &OnBehalf| {
+        let (who, s) = (who.clone(), s.clone());
+        async move {
+            let error = who.write(&s, Transaction::one(put("open/c", "1")), options()).await.unwrap_err();
+            assert_eq!(error.kind, ErrorKind::QuotaExceeded);
+            (error.public.to_string(), error.data.unwrap().to_value())
+        }
+    };
+    let (text, data) = refused(&bob).await;
+    assert_eq!((&data["quota"], &data["limit"], data.get("wanted")), (&"keys".into(), &4.into(), None));
+    assert_eq!(text, "the write is more than the quota \"keys\" allows: 4");
+    assert_eq!(refused(&ann).await.1["wanted"], 5);
     assert_eq!(bob.drop_space(&s, options()).await.unwrap_err().kind, ErrorKind::Denied);
     assert_eq!(ann.drop_space(&s, options()).await.unwrap(), Some(4));
     assert_eq!(bob.log(&s, &LogQuery::default(), now()).await.unwrap().value.events.len(), 1);

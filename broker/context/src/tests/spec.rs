@@ -252,7 +252,7 @@ proptest! {
                     prop_assert_eq!(dropped, spec.drop(sequence));
                 }
             }
-            let items = reads::snapshot(&shard.memory, &space("s"), &|_| true).unwrap();
+            let items = reads::snapshot(&shard.memory, &space("s"), "", u64::MAX, &|_| true).unwrap().unwrap();
             let items: Vec<_> = items.into_iter().map(|item| {
                 (item.key.to_string(), (item.value.unwrap().to_value(), item.version, item.due_ms))
             }).collect();

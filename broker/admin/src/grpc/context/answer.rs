@@ -94,11 +94,11 @@ pub(super) fn versions(seen: Seen<Vec<Event>>) -> v1::ContextLogResponse {
     log(seen.map(|events| EventPage { events, next: None, first }))
 }
 
-/// The parts of a snapshot, those of keys with the prefix.
-pub(super) fn snapshot(seen: Seen<Vec<Item>>, prefix: String) -> impl Iterator<Item = v1::ContextSnapshotPart> + Send {
+/// The parts of a snapshot.
+pub(super) fn snapshot(seen: Seen<Vec<Item>>) -> impl Iterator<Item = v1::ContextSnapshotPart> + Send {
     use v1::context_snapshot_part::Part;
-    let wanted = seen.value.into_iter().filter(move |item| item.key.as_str().starts_with(&prefix));
-    let parts = std::iter::once(Part::Sequence(seen.sequence)).chain(wanted.map(|item| Part::Entry(entry(item))));
+    let parts = std::iter::once(Part::Sequence(seen.sequence))
+        .chain(seen.value.into_iter().map(|item| Part::Entry(entry(item))));
     parts.map(|part| v1::ContextSnapshotPart { part: Some(part) })
 }
 

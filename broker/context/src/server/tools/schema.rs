@@ -42,6 +42,15 @@ pub(super) fn level() -> Value {
     })
 }
 
+/// Where a sequence, which is one space's, says nothing.
+pub(super) fn level_of_all() -> Value {
+    json!({
+        "type": "string",
+        "enum": ["local", "linearizable"],
+        "description": "How current: what this node knows (default), or all that anybody was acknowledged.",
+    })
+}
+
 pub(super) fn at_least() -> Value {
     json!({ "type": "integer", "minimum": 0, "description": "The sequence of a write that must be seen." })
 }
