@@ -165,19 +165,19 @@ impl Placement {
                     continue;
                 }
                 (Seat::Due(at), Some(_)) => *at,
-                (Seat::Full | Seat::Resting(_), Some(_)) => now + delay(rank, *replicas),
+                (Seat::Full | Seat::Resting(_), Some(_)) => {
+                    // Once: were it counted from each look anew, it would never be over.
+                    let at = now + delay(rank, *replicas);
+                    *seat = Seat::Due(at);
+                    at
+                }
             };
             match free {
                 Some(replica) if at <= now => {
                     *seat = Seat::Busy;
                     due.push((id.clone(), replica));
                 }
-                Some(_) | None => {
-                    if !matches!(seat, Seat::Resting(_)) {
-                        *seat = Seat::Due(at);
-                    }
-                    next = Some(next.map_or(at, |next| next.min(at)));
-                }
+                Some(_) | None => next = Some(next.map_or(at, |next| next.min(at))),
             }
         }
         for (id, replica) in due {
