@@ -27,8 +27,8 @@ use super::{
 
 /// Pause after the first round that fails; it doubles from there.
 const MIN_PAUSE: Duration = Duration::from_millis(500);
-/// Longest pause.
-const MAX_PAUSE: Duration = Duration::from_secs(30);
+/// Longest pause: placed servers wait for it when the leases are back in reach.
+const MAX_PAUSE: Duration = Duration::from_secs(4);
 /// How long a round lasts.
 const ROUND: Duration = Duration::from_secs(240);
 /// How long the first reading of a round may be silent.

@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use spanwire_model::{Holding, NodeInfo};
+use spanwire_model::NodeInfo;
 use tokio::sync::mpsc;
 
 use super::*;
@@ -51,7 +51,8 @@ fn which_replica_a_node_takes_and_how_late() {
         replicas.iter().map(|replica| (Arc::from(lease_name(&server(1), *replica)), holding())).collect()
     };
     let check = |rank: usize, replicas: u16, taken: &[u16], expected: Option<u16>| {
-        assert_eq!(free_replica(&server(1), replicas, rank, &held(taken)), expected, "{rank} {replicas} {taken:?}");
+        let free = free_replica(&server(1), replicas, rank, &held(taken), &|_| true);
+        assert_eq!(free, expected, "{rank} {replicas} {taken:?}");
     };
     check(0, 1, &[], Some(0));
     check(1, 1, &[], Some(0));
@@ -104,4 +105,24 @@ async fn a_node_that_is_not_the_first_tries_again_when_its_rest_is_over() {
     assert_eq!(placement.plan(over + STEP / 2), Some(over + STEP), "looking does not put it off");
     assert_eq!(placement.plan(over + STEP), None);
     assert!(matches!(placement.seats[&id], Seat::Busy) && placement.taking.len() == 1);
+}
+
+#[tokio::test]
+async fn a_lease_whose_holder_is_not_there_is_tried_for() {
+    let id = ranked(0, 2);
+    let held_by = |node: &str| {
+        let holding = Holding { node: node.parse().unwrap(), token: 1 };
+        Holdings::from([(Arc::from(lease_name(&id, 0)), holding)])
+    };
+    for (node, is_tried) in [("n0", true), ("n1", false), ("n7", true)] {
+        let mut placement = placement(2, &id, held_by(node));
+        let now = Instant::now();
+        assert_eq!(placement.plan(now), None);
+        assert_eq!(placement.taking.len(), usize::from(is_tried), "{node}");
+        placement.seats.insert(id.clone(), Seat::Busy);
+        placement.plan(now);
+        assert_eq!(placement.taking.len(), usize::from(is_tried), "{node}: it runs here, or is tried for");
+    }
+    // What is free goes first.
+    assert_eq!(free_replica(&id, 2, 0, &held_by("n7"), &|_| false), Some(1));
 }
