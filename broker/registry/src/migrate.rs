@@ -2,14 +2,15 @@
 
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
+    sync::Arc,
     time::Duration,
 };
 
 use spanwire_mcp::Json;
-use spanwire_model::{Error, ErrorKind, Result, ServerId, ServerSpec};
+use spanwire_model::{Error, ErrorKind, Result, ServerId, ServerSpec, Store};
 use uuid::Uuid;
 
-use crate::{Handle, machine::Change, owner::Command, register::Register};
+use crate::{Handle, machine::Change, owner::Command, register::Register, store::books};
 
 /// Pause before the first attempt that follows one which failed; doubles.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
@@ -17,18 +18,20 @@ const FIRST_PAUSE: Duration = Duration::from_millis(250);
 /// Longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// Appends the servers as records of this node. They run meanwhile, whether the ledger is in reach or not.
-pub(crate) async fn run(handle: Handle, register: Register, kept: Vec<ServerSpec>) {
+/// Appends the servers as records of this node. They run meanwhile, whether the ledger is in reach or not. One that is removed meanwhile
+/// is in the store no longer, and stays removed.
+pub(crate) async fn run(handle: Handle, register: Register, store: Arc<dyn Store>, kept: Vec<ServerSpec>) {
     for spec in kept {
         let id = spec.id.clone();
         let mut pause = FIRST_PAUSE;
         loop {
             let result = tokio::select! {
                 () = handle.stopping().cancelled() => return,
-                result = append(&register, &spec) => result,
+                result = append_kept(&register, &*store, &spec) => result,
             };
             match result {
-                Ok(()) => {
+                Ok(false) => break,
+                Ok(true) => {
                     tracing::info!(server = %id, "is in the registry now");
                     handle.tell(Command::Migrated(id)).await;
                     break;
@@ -49,6 +52,14 @@ pub(crate) async fn run(handle: Handle, register: Register, kept: Vec<ServerSpec
             }
         }
     }
+}
+
+/// False when the store does not have it any more.
+async fn append_kept(register: &Register, store: &dyn Store, spec: &ServerSpec) -> Result<bool> {
+    if store.get(&books::server_key(&spec.id)).map_err(books::failed)?.is_none() {
+        return Ok(false);
+    }
+    append(register, spec).await.map(|()| true)
 }
 
 async fn append(register: &Register, spec: &ServerSpec) -> Result<()> {

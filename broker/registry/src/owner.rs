@@ -153,7 +153,8 @@ impl Owner {
         let tasks = self.handle.tasks().clone();
         let kept = self.desired.kept();
         if !kept.is_empty() {
-            tasks.spawn(migrate::run(self.handle.clone(), self.register.clone(), kept));
+            let store = self.parts.store.clone();
+            tasks.spawn(migrate::run(self.handle.clone(), self.register.clone(), store, kept));
         }
         let parts = placement::Parts {
             leases: self.parts.leases.clone(),
