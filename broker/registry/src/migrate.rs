@@ -70,7 +70,8 @@ async fn append(register: &Register, spec: &ServerSpec) -> Result<()> {
     match register.append(operation, &change).await {
         // The registry may remember what we did for longer than the operation.
         Err(error) if error.kind == ErrorKind::Conflict => {
-            let there = register.servers()?.into_iter().find(|(id, _)| *id == spec.id).and_then(|(_, record)| record);
+            let (_, servers) = register.servers()?;
+            let there = servers.into_iter().find(|(id, _)| *id == spec.id).and_then(|(_, record)| record);
             match there {
                 Some(record) if record.home == home && record.spec == spec_json => Ok(()),
                 Some(_) | None => Err(error),

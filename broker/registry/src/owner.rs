@@ -8,7 +8,10 @@ use std::{
 
 use spanwire_mcp::Era;
 use spanwire_model::{Inventory, Listing, NodeId, NodeInfo, Placed, Result, ServerEntry, ServerId, ServerSpec, Write};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::{Instant, sleep_until},
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -95,6 +98,10 @@ pub(crate) struct Owner {
     publisher: watch::Sender<Arc<Inventory>>,
     beats: watch::Sender<Beat>,
     desired: Desired,
+    /// The last entry of the registry that `desired` knows.
+    read_to: u64,
+    /// When the registry is read again, though nothing tells of it: its view is behind `read_to`.
+    look_again: Option<Instant>,
     wishes: watch::Sender<Arc<Wishes>>,
     /// Cancelled when no lease is to be taken any more.
     leaving: CancellationToken,
@@ -130,6 +137,8 @@ impl Owner {
             handle,
             publisher,
             beats: watch::channel(beat).0,
+            read_to: 0,
+            look_again: None,
             wishes: watch::channel(Arc::default()).0,
             leaving: CancellationToken::new(),
             locals: BTreeMap::new(),
@@ -179,6 +188,9 @@ impl Owner {
                     Ok(()) => self.reconcile().await,
                     Err(_) => is_followed = false,
                 },
+                () = sleep_until(self.look_again.unwrap_or_else(Instant::now)), if self.look_again.is_some() => {
+                    self.reconcile().await;
+                }
                 () = stopping.cancelled() => break,
             }
             // What waits already becomes part of the same inventory.

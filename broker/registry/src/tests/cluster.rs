@@ -1,5 +1,7 @@
 //! Servers of the registry over several nodes, which share a log and leases in memory.
 
+mod rebuilt;
+
 use std::sync::atomic::Ordering;
 
 use spanwire_model::{NodeId, Placement, ServerId, ServerSpec, Source, StdioTarget, Store, Target, Wanted, Write};
