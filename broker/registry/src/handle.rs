@@ -135,7 +135,7 @@ impl Handle {
     ///
     /// # Errors
     /// `Conflict` when the id is taken and `replace` is not set, or the configuration of the node has it; `InvalidParams` when a variable
-    /// is not set or the specification is wrong; `QuotaExceeded`; `Unavailable`, at once, when the ledger is out of reach: what runs goes
+    /// is not set or the specification is wrong, and for another node where no other one has this registry; `QuotaExceeded`; `Unavailable`, at once, when the ledger is out of reach: what runs goes
     /// on running.
     pub async fn add(&self, spec: ServerSpec, home: Option<NodeId>, replace: bool) -> Result<()> {
         let id = &spec.id;
@@ -143,7 +143,14 @@ impl Handle {
             Placement::Any => home,
             Placement::Here => Some(home.unwrap_or_else(|| self.register.node.clone())),
         };
-        if home.as_ref() == Some(&self.register.node) {
+        let own = &self.register.node;
+        if let Some(other) = home.as_ref().filter(|home| self.register.owns_all && *home != own) {
+            let text = format!(
+                "node \"{other}\" would not see it: the ledger of node \"{own}\" is its own, and not in JetStream"
+            );
+            return Err(Error::new(ErrorKind::InvalidParams, text));
+        }
+        if home.as_ref() == Some(own) {
             if self.configured.contains(id) {
                 let text =
                     format!("server \"{id}\" exists already: in the configuration of this node, which goes first");

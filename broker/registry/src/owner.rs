@@ -129,7 +129,7 @@ impl Owner {
         let beat = Beat { incarnation: uuid::Uuid::now_v7().as_u64_pair().1, version: 1 };
         let kept = books::servers(&*parts.store)?;
         Ok(Self {
-            desired: Desired::new(config.node.clone(), configured, kept),
+            desired: Desired::new(config.node.clone(), config.owns_all, configured, kept),
             eras: books::eras(&*parts.store)?,
             register: handle.register().clone(),
             config: Arc::new(config),

@@ -19,12 +19,14 @@ const APPEND_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 pub(crate) struct Register {
     pub(crate) node: NodeId,
+    /// See [`Config::owns_all`](crate::Config::owns_all).
+    pub(crate) owns_all: bool,
     ledger: Arc<dyn Ledger>,
 }
 
 impl Register {
-    pub(crate) fn new(node: NodeId, ledger: Arc<dyn Ledger>) -> Self {
-        Self { node, ledger }
+    pub(crate) fn new(node: NodeId, owns_all: bool, ledger: Arc<dyn Ledger>) -> Self {
+        Self { node, owns_all, ledger }
     }
 
     /// Appends a change on the operator's behalf, and returns its outcome.

@@ -99,6 +99,14 @@ impl Config {
         self.node.data_dir.clone().unwrap_or_else(default_data_dir)
     }
 
+    /// True when the ledger, and with it the leases, are of this node alone.
+    pub(crate) fn has_local_ledger(&self) -> bool {
+        match self.ledger.store {
+            LedgerStore::Local => true,
+            LedgerStore::Auto | LedgerStore::Jetstream => self.nats.is_none(),
+        }
+    }
+
     /// True when both edges listen on loopback addresses only.
     pub(crate) fn is_loopback_only(&self) -> bool {
         self.listen.http.ip().is_loopback() && self.listen.grpc.ip().is_loopback()

@@ -72,7 +72,7 @@ fn placement(count: usize, id: &ServerId, holdings: Holdings) -> Placement {
     let info = |id| NodeInfo { id, state: NodeState::Alive, version: "1".into(), silent: Duration::ZERO };
     let inventory = Inventory { nodes: nodes(count).into_iter().map(info).collect(), ..Inventory::default() };
     let inventory = watch::channel(Arc::new(inventory)).1;
-    let register = Register::new(own.clone(), Log::new().node());
+    let register = Register::new(own.clone(), false, Log::new().node());
     let resolve: crate::Resolve = Arc::new(|spec| Ok(spec.clone()));
     Placement {
         handle: Handle::new(mpsc::channel(1).0, inventory.clone(), register, BTreeSet::new(), resolve),

@@ -1,6 +1,6 @@
 //! Servers of the registry over several nodes, which share a log and leases in memory.
 
-mod rebuilt;
+mod history;
 
 use std::sync::atomic::Ordering;
 
@@ -43,6 +43,17 @@ impl Cluster {
         store: Arc<MemoryStore>,
         connected: bool,
     ) -> Node {
+        self.start_as(id, |_| {}, configured, store, connected).await
+    }
+
+    async fn start_as(
+        &self,
+        id: &str,
+        set: impl FnOnce(&mut Config),
+        configured: Vec<ServerSpec>,
+        store: Arc<MemoryStore>,
+        connected: bool,
+    ) -> Node {
         let node: NodeId = id.parse().unwrap();
         let ledger = self.log.node();
         ledger.connected.store(connected, Ordering::SeqCst);
@@ -54,7 +65,8 @@ impl Cluster {
             ledger: ledger.clone(),
             leases: self.leases.node(&node),
         };
-        let config = Config { heartbeat: Duration::from_secs(3600), ..Config::new(node) };
+        let mut config = Config { heartbeat: Duration::from_secs(3600), ..Config::new(node) };
+        set(&mut config);
         Node { handle: super::super::start(config, parts, configured).await.unwrap(), ledger }
     }
 
@@ -253,26 +265,6 @@ async fn what_an_older_version_kept_goes_into_the_registry_once() {
     assert!(cluster.log.len() > entries);
     a.stop().await;
     b.stop().await;
-}
-
-#[tokio::test]
-async fn what_was_removed_before_it_went_into_the_registry_stays_removed() {
-    let cluster = Cluster::new();
-    let store = Arc::new(MemoryStore::default());
-    let old = |spec: &ServerSpec| {
-        let key = format!("server/{}", spec.id).into_bytes();
-        Write::Put { key, value: serde_json::to_vec(spec).unwrap() }
-    };
-    store.apply(vec![old(&spec("fs", "old")), old(&spec("last", "old"))]).await.unwrap();
-    let a = cluster.start_with("a", vec![], store.clone(), false).await;
-    cluster.until("started", |seen| seen.running.len() == 2).await;
-    store.apply(vec![Write::Delete { key: b"server/fs".to_vec() }]).await.unwrap();
-    a.ledger.connected.store(true, Ordering::SeqCst);
-    // They go one after the other.
-    a.until("registered", |inventory| inventory.wanted.iter().any(|wanted| wanted.id.as_str() == "last")).await;
-    assert_eq!(a.wanted().len(), 1);
-    assert_eq!(cluster.log.len(), 1);
-    a.stop().await;
 }
 
 async fn until_polled(what: &str, mut is_it: impl FnMut() -> bool) {

@@ -70,7 +70,7 @@ impl Config {
         if ledger.store == LedgerStore::Jetstream && self.nats.is_none() {
             found.add("ledger.store", "\"jetstream\" needs a [nats] section with the address of a NATS server");
         }
-        let is_local = ledger.store == LedgerStore::Local || self.nats.is_none();
+        let is_local = self.has_local_ledger();
         match ledger.replicas {
             None => {}
             Some(_) if is_local => found.add("ledger.replicas", "is for a ledger in JetStream: this one is local"),
