@@ -26,7 +26,7 @@ mod server;
 #[allow(unused_imports, reason = "read by the composition root")]
 pub(crate) use access::Prefix;
 pub(crate) use access::{PrincipalTable, View};
-pub(crate) use check::CONTEXT_SERVER;
+pub(crate) use check::{ANY_NEEDS_JETSTREAM, CONTEXT_SERVER};
 pub(crate) use error::{ConfigError, Problem};
 pub(crate) use grant::{Grant, GrantVerb};
 pub(crate) use interpolate::{Lookup, from_environment, interpolate};
@@ -105,6 +105,11 @@ impl Config {
             LedgerStore::Local => true,
             LedgerStore::Auto | LedgerStore::Jetstream => self.nats.is_none(),
         }
+    }
+
+    /// True when there may be other nodes, and none of them sees the leases of this one.
+    pub(crate) fn has_leases_apart(&self) -> bool {
+        self.nats.is_some() && self.has_local_ledger()
     }
 
     /// True when both edges listen on loopback addresses only.

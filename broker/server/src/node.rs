@@ -81,6 +81,7 @@ pub(crate) async fn start(config: Config) -> anyhow::Result<RunningNode> {
         sessions: edge.sessions.clone(),
         durable: durable.clone(),
         contexts,
+        leases_apart: config.has_leases_apart(),
     });
     let cluster = spanwire_http::server::Cluster { node, relay: Arc::new(router.clone()) };
     let (app, sessions) =
