@@ -15,6 +15,9 @@ use crate::machine::{self, AgentRecord, COMMAND_VERSION, Change, ServerRecord};
 /// Longest that one attempt at a change may take; there are two.
 const APPEND_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// A server and its record; `None` for one that cannot be read.
+pub(crate) type Found = (ServerId, Option<ServerRecord>);
+
 /// The registry's shard of the ledger, as this node sees it.
 #[derive(Clone)]
 pub(crate) struct Register {
@@ -55,8 +58,8 @@ impl Register {
         outcome.read().map_err(odd)
     }
 
-    /// All servers, in the order of their ids, and the last entry that this is read from. `None` for a record that cannot be read.
-    pub(crate) fn servers(&self) -> Result<(u64, Vec<(ServerId, Option<ServerRecord>)>)> {
+    /// All servers, in the order of their ids, and the last entry that this is read from.
+    pub(crate) fn servers(&self) -> Result<(u64, Vec<Found>)> {
         let mut servers = (0, Vec::new());
         self.ledger.read(Shard::REGISTRY, &mut |view, sequence| {
             servers = (sequence, machine::servers(view)?);

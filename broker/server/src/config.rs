@@ -78,7 +78,7 @@ pub(crate) struct Config {
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct NodeSection {
     /// Id of this node, different from all others on the backbone: 1 to 64 of a-z, 0-9 and -, beginning with a letter.
-    /// Default: made from the host name.
+    /// Default: made from the host name at the first start, and kept in the data folder.
     #[schemars(with = "Option<String>")]
     pub(crate) id: Option<NodeId>,
     /// The tenant that this node serves. Nodes of different tenants do not see each other. Default: `default`.
