@@ -26,6 +26,7 @@ mod publish;
 mod rebuild;
 mod restore;
 mod streams;
+mod unsettled;
 mod waiting;
 
 use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc, time::Duration};

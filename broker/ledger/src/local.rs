@@ -139,7 +139,8 @@ impl LocalLedger {
         let job = Box::new(move |tree: &Tree| {
             let appended = append(&cell, tree, draft, limits);
             let then = move |flushed| {
-                let flushed = applier::finish(&cell, flushed).map_err(Error::from);
+                // What was written may be durable all the same.
+                let flushed = applier::finish(&cell, flushed).map_err(|error| unsettled(shard, error.into()));
                 // Whoever asked may have gone; the entry stands.
                 let _ = reply.send(appended.and_then(|receipt| flushed.map(|()| receipt)));
             };
@@ -157,6 +158,13 @@ impl LocalLedger {
             Err(_) => Err(prepare::too_late(shard)),
         }
     }
+}
+
+/// The error for an entry of which nobody knows whether it is durable.
+fn unsettled(shard: Shard, error: Error) -> Error {
+    let text =
+        format!("{}: whether the entry of {shard} is kept shows when the node has been started again", error.public);
+    Error { kind: ErrorKind::DeadlineExceeded, public: text.into(), ..error }
 }
 
 /// Appends and applies one command. On the writer thread.

@@ -103,6 +103,12 @@ impl ShardCell {
         }
         writes.push(position_write(self.shard, &step.position));
         let mut live = self.live_mut();
+        if !wanted && !live.pins.is_empty() {
+            // A snapshot began meanwhile: nothing of this entry may be in it.
+            for key in step.changes.keys() {
+                before.push((key.clone(), cells.get(key)?));
+            }
+        }
         tree.apply(&writes)?;
         for (key, value) in before {
             live.keep(key, value, hidden);

@@ -269,7 +269,8 @@ pub type Read<'a> = dyn FnMut(&dyn View, u64) -> Result<()> + Send + 'a;
 /// - an operation id is applied once, however often it is appended within the last [`OPERATIONS_KEPT`] entries: later appends get the
 ///   first one's receipt;
 /// - an error of kind `Unavailable` or `Overloaded` means that the command is not in the log and will not be; after
-///   `DeadlineExceeded` it may be: appending the same operation again finds out;
+///   `DeadlineExceeded` it may be: appending the same operation again finds out. An error of that second append speaks for both on the node
+///   of the first one, elsewhere only for itself;
 /// - `TooLarge` for a command above [`MAX_COMMAND_BYTES`];
 /// - a shard that is not [`ShardState::Following`] refuses writes at once with `Unavailable`, and says why.
 #[async_trait]

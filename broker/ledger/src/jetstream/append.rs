@@ -64,30 +64,44 @@ pub(super) async fn append(
     {
         return Ok(receipt);
     }
-    log.check_writable()?;
+    // An earlier attempt may still be in the log, or on its way there: this one must not say that it is not.
+    course.ambiguous = log.unsettled.contains(operation);
+    let honest = |error: Error| match log.unsettled.contains(operation) {
+        true => out_of_time(log.shard, true, &error.public),
+        false => error,
+    };
+    log.check_writable().map_err(honest)?;
     let _permit = log.in_flight.try_acquire().map_err(|_| {
         let text = format!("{MAX_IN_FLIGHT} appends to {} are on the way already", log.shard);
-        Error::new(ErrorKind::Overloaded, text)
+        honest(Error::new(ErrorKind::Overloaded, text))
     })?;
+    let mut fate = log.unsettled.watch(operation);
     let mut journey = Journey { inner, log, operation, id: operation.to_string(), waiter, deadline };
     let mut pause = PAUSE_MIN;
     loop {
         course.attempts += 1;
+        fate.sent();
         let within = ATTEMPT_TIMEOUT.min(deadline.saturating_duration_since(Instant::now()));
         let published = tokio::select! {
             biased;
-            receipt = &mut journey.waiter.receipt => return receipt.map_err(|_| closed(log.shard)),
+            receipt = &mut journey.waiter.receipt => return fate.settled(receipt.map_err(|_| closed(log.shard))),
             published = publish(&inner.streams, log.shard, &journey.id, Some(trace), payload.clone(), within) => published,
         };
-        let reason = match journey.settle(published, course).await? {
-            Ok(receipt) => return Ok(receipt),
-            Err(reason) => reason,
+        let reason = match journey.settle(published, course).await {
+            Ok(Ok(receipt)) => return fate.settled(Ok(receipt)),
+            Ok(Err(reason)) => reason,
+            // Nothing of it is in the log.
+            Err(error) if error.kind == ErrorKind::Unavailable && !course.ambiguous => return fate.settled(Err(error)),
+            Err(error) => return Err(error),
         };
         let next = Instant::now() + super::jittered(pause);
         pause = (pause * 2).min(PAUSE_MAX);
         match timeout_at(next.min(deadline), &mut journey.waiter.receipt).await {
-            Ok(receipt) => return receipt.map_err(|_| closed(log.shard)),
-            Err(_) if Instant::now() >= deadline => return Err(out_of_time(log.shard, course.ambiguous, &reason)),
+            Ok(receipt) => return fate.settled(receipt.map_err(|_| closed(log.shard))),
+            Err(_) if Instant::now() >= deadline => {
+                let error = out_of_time(log.shard, course.ambiguous, &reason);
+                return if course.ambiguous { Err(error) } else { fate.settled(Err(error)) };
+            }
             Err(_) => {}
         }
     }

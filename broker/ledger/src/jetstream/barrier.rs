@@ -79,6 +79,16 @@ pub(super) async fn run(inner: &Inner, log: &Log) {
 
 async fn pass(inner: &Inner, log: &Log, deadline: Instant) -> Result<u64> {
     let message = Message::own(Kind::Barrier, inner.options.node.clone());
+    let before = inner.applier.position(log.shard)?.sequence;
     let sequence = append_own(inner, log, &message, deadline).await?;
-    inner.wait_applied(log.shard, sequence, deadline).await
+    if sequence <= before {
+        // The log is another one than that of what is here.
+        log.look_again.notify_one();
+        let text = format!("the log of {} is behind what this node has applied", log.shard);
+        return Err(Error::new(ErrorKind::Unavailable, text));
+    }
+    let applied = inner.wait_applied(log.shard, sequence, deadline).await?;
+    // The view may have been made anew meanwhile.
+    log.check_writable()?;
+    Ok(applied)
 }

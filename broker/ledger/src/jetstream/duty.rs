@@ -32,6 +32,8 @@ const APPEND_TIMEOUT: Duration = Duration::from_secs(10);
 /// Snapshots of a shard that are kept.
 const SNAPSHOTS_KEPT: usize = 2;
 
+/// Pause of a node whose own shards are not fit for it.
+const TRY_AGAIN_UNFIT: Duration = Duration::from_secs(10);
 /// What the holder remembers of a log.
 #[derive(Debug)]
 struct Care {
@@ -49,6 +51,10 @@ struct Care {
 /// Holds the lease whenever it can, and does what it stands for.
 pub(super) async fn run(inner: &Inner) {
     loop {
+        if is_unfit(inner) {
+            sleep(super::jittered(TRY_AGAIN_UNFIT)).await;
+            continue;
+        }
         match inner.leases.acquire(LEASE, LEASE_TTL).await {
             Ok(Some(lease)) => {
                 let fence = lease.fence();
@@ -70,6 +76,10 @@ pub(super) async fn run(inner: &Inner) {
 async fn tend_all(inner: &Inner, fence: &Fence) {
     let mut cares = BTreeMap::new();
     while fence.is_valid() {
+        if is_unfit(inner) {
+            tracing::warn!("a shard of this node does not follow its log: another node tends the logs");
+            return;
+        }
         for log in inner.logs.values() {
             if log.condition().state != ShardState::Following {
                 continue;
@@ -97,6 +107,14 @@ async fn tend_all(inner: &Inner, fence: &Fence) {
         }
         sleep(super::jittered(TEND_EVERY)).await;
     }
+}
+
+/// True when this node knows less of a log than others may: it would write no snapshots, and the log would fill.
+fn is_unfit(inner: &Inner) -> bool {
+    inner.logs.values().any(|log| match log.condition().state {
+        ShardState::Stopped | ShardState::Rebuilding => true,
+        ShardState::CatchingUp | ShardState::Following | ShardState::CutOff => false,
+    })
 }
 
 /// Says in the log what the hash is here, when enough was appended since, or nothing for a while.

@@ -1,7 +1,8 @@
 //! One shard of this node and its log: found, compared, caught up with, followed; and again from the start after any trouble.
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 
+use futures::FutureExt;
 use spanwire_model::Shard;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -17,6 +18,8 @@ use crate::{applier::Logged, error::ApplyError};
 /// Pause before the log is tried again; doubles from there.
 const PAUSE_MIN: Duration = Duration::from_millis(200);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
+/// How long a log may take to say how it is, or to be made.
+const REACH_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a consumer may take to be made. JetStream's own limit is shorter; this one holds whatever happens.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long entries are asked for one by one, after a feed that brought nothing, until another feed is tried.
@@ -109,7 +112,8 @@ async fn follow(inner: &Inner, log: &Log, memory: &mut Memory) -> Result<std::co
     if let Some(error) = inner.applier.stopped(shard)? {
         return Err(End::Stopped(error.to_string()));
     }
-    let facts = reach(inner, log).await?;
+    let reached = timeout(REACH_TIMEOUT, reach(inner, log)).await;
+    let facts = reached.unwrap_or_else(|_| Err(Trouble::NoAnswer("timed out".into()).into()))?;
     log.told(facts.clone());
     agree(inner, log, &facts, memory).await?;
     let mut feed = open(inner, log, &facts, memory).await?;
@@ -120,6 +124,9 @@ async fn follow(inner: &Inner, log: &Log, memory: &mut Memory) -> Result<std::co
     if applied >= target {
         log.set_phase(Phase::Following, inner.streams.note(&facts));
     }
+    // What was said of the time before is settled.
+    let _ = log.look_again.notified().now_or_never();
+    log.feeds.fetch_add(1, Ordering::AcqRel);
     let mut brought = false;
     loop {
         let batch = tokio::select! {
@@ -134,7 +141,7 @@ async fn follow(inner: &Inner, log: &Log, memory: &mut Memory) -> Result<std::co
         let last = batch.last().map_or(0, |entry| entry.sequence);
         log.reached(last + pending);
         apply(inner, log, batch, &facts, memory).await?;
-        if log.phase() != Phase::Following && (pending == 0 || last >= target) {
+        if log.phase() != Phase::Following && last >= target {
             log.set_phase(Phase::Following, inner.streams.note(&facts));
         }
     }
@@ -146,7 +153,10 @@ async fn open(inner: &Inner, log: &Log, facts: &Facts, memory: &mut Memory) -> R
     let vain = std::mem::take(&mut memory.vain);
     if vain {
         tracing::info!(%shard, "no feed brings the entries of the log: they are asked for one by one for a while");
+        // Whatever ends it, there still is no feed to trust.
+        memory.vain = true;
         poll(inner, log, facts, memory, POLL_FOR).await?;
+        memory.vain = false;
     }
     let applied = inner.applier.position(shard)?.sequence;
     // What is applied meanwhile is passed over when the feed brings it again.
@@ -174,6 +184,9 @@ async fn poll(inner: &Inner, log: &Log, facts: &Facts, memory: &mut Memory, duri
             Some(entry) => {
                 log.reached(entry.sequence);
                 apply(inner, log, vec![entry], facts, memory).await?;
+            }
+            None if log.facts().is_some_and(|facts| next <= facts.last) => {
+                return Err(End::Trouble(Trouble::NoAnswer(format!("the log does not give its entry {next}"))));
             }
             None => {
                 memory.lost_since = None;

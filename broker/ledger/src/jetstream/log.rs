@@ -1,7 +1,7 @@
 //! One shard's log as this node sees it: how it is, who waits for what, and how much is on the way.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64},
     time::Duration,
 };
 
@@ -14,6 +14,7 @@ use tokio::{
 use super::{
     barrier::Barriers,
     streams::{Facts, Trouble},
+    unsettled::Unsettled,
     waiting::Waiting,
 };
 
@@ -39,8 +40,12 @@ pub(super) struct Log {
     phases: watch::Sender<Phase>,
     /// Appends that wait for their outcome.
     pub(super) waiting: Waiting,
+    /// Appends whose end nobody knows.
+    pub(super) unsettled: Unsettled,
     pub(super) barriers: Barriers,
     pub(super) in_flight: Semaphore,
+    /// Counts the feeds that were opened.
+    pub(super) feeds: AtomicU64,
     /// Told when the follower should look again at what stands against it.
     pub(super) look_again: Notify,
     /// Told when the log answers after it had been out of reach.
@@ -74,8 +79,10 @@ impl Log {
             seen: Mutex::new(seen),
             phases: watch::Sender::new(Phase::CatchingUp),
             waiting: Waiting::default(),
+            unsettled: Unsettled::default(),
             barriers: Barriers::default(),
             in_flight: Semaphore::new(MAX_IN_FLIGHT),
+            feeds: AtomicU64::new(0),
             look_again: Notify::new(),
             returned: Notify::new(),
         }

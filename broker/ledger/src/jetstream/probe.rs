@@ -1,6 +1,6 @@
 //! Asks a log again and again how it is: the sign of life that writes depend on, and what notices a feed that brings nothing.
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use tokio::time::{sleep, timeout};
 
@@ -24,8 +24,14 @@ const STALLED: u32 = 4;
 pub(super) async fn run(inner: &Inner, log: &Log) {
     let (mut strange, mut stalled) = (0, 0);
     let mut last: Option<u64> = None;
+    let mut feed = 0;
     loop {
         sleep(super::jittered(PROBE_EVERY)).await;
+        // A feed has its own time to bring something.
+        let current = log.feeds.load(Ordering::Acquire);
+        if current != feed {
+            (feed, stalled) = (current, 0);
+        }
         // Before it is asked: what is applied meanwhile is no news to the log.
         let Ok(position) = inner.position(log.shard) else { continue };
         match timeout(PROBE_TIMEOUT, inner.streams.facts(log.shard)).await {

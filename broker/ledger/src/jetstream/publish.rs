@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use async_nats::{
     HeaderMap, Request, RequestErrorKind,
+    connection::State,
     header::NATS_MESSAGE_ID,
     jetstream::{self, ErrorCode},
 };
@@ -11,6 +12,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use spanwire_model::{Shard, TraceContext};
 use spanwire_telemetry::names;
+use tokio::time::timeout;
 
 use super::streams::Streams;
 
@@ -51,7 +53,15 @@ pub(super) async fn publish(
         headers.insert(names::TRACEPARENT, trace.traceparent().as_str());
     }
     let request = Request::new().headers(headers).payload(payload).timeout(Some(within));
-    match streams.client().send_request(streams.names().subject(shard), request).await {
+    let client = streams.client();
+    if client.connection_state() != State::Connected {
+        // Else it would wait in the client, and be sent at any later time.
+        return Published::NotNow("this node has no connection to nats".into());
+    }
+    // The client's own limit begins when it takes the request, which may be late.
+    let sent = timeout(within, client.send_request(streams.names().subject(shard), request)).await;
+    let Ok(sent) = sent else { return Published::Unknown("timed out".into()) };
+    match sent {
         Ok(message) => read(&message.payload, &streams.names().stream(shard)),
         Err(error) => match error.kind() {
             RequestErrorKind::NoResponders => Published::NotNow("no leader takes entries".into()),
@@ -71,11 +81,18 @@ fn read(payload: &[u8], stream: &str) -> Published {
     match answer.error {
         None if answer.stream == stream && answer.seq > 0 => Published::At(answer.seq),
         None => Published::Refused(format!("stream \"{}\" took it instead of \"{stream}\"", answer.stream)),
-        Some(error) if error.error_code() == ErrorCode::STREAM_STORE_FAILED => {
+        // The limits are looked at before it is proposed; the same code also says that a server stopped after it was.
+        Some(error)
+            if error.error_code() == ErrorCode::STREAM_STORE_FAILED && error.to_string().contains("maximum") =>
+        {
             Published::Refused(format!("the log does not take more: {error}"))
         }
-        Some(error) if error.code() == 503 || error.code() == 429 => Published::NotNow(error.to_string()),
-        Some(error) => Published::Refused(error.to_string()),
+        Some(error) if error.error_code() == ErrorCode::CLUSTER_NOT_AVAILABLE || error.code() == 429 => {
+            Published::NotNow(error.to_string())
+        }
+        Some(error) if error.code() == 400 => Published::Refused(error.to_string()),
+        // Among them: the same operation is being written at this moment.
+        Some(error) => Published::Unknown(error.to_string()),
     }
 }
 
@@ -94,6 +111,13 @@ mod tests {
         let error =
             r#"{"error":{"code":503,"err_code":10077,"description":"maximum bytes exceeded"},"stream":"S","seq":0}"#;
         assert!(matches!(read(error), Published::Refused(_)));
-        assert!(matches!(read("?"), Published::Unknown(_)));
+        for unknown in [
+            r#"{"error":{"code":503,"err_code":10077,"description":"store is closed"},"stream":"S","seq":0}"#,
+            r#"{"error":{"code":409,"err_code":10158,"description":"in process"},"stream":"S","seq":0}"#,
+            r#"{"error":{"code":503,"err_code":0,"description":"expected stream sequence does not match"},"stream":"S","seq":0}"#,
+            "?",
+        ] {
+            assert!(matches!(read(unknown), Published::Unknown(_)), "{unknown}");
+        }
     }
 }

@@ -15,7 +15,7 @@ use spanwire_model::{Error, Holding, Holdings, NodeId, Result};
 use spanwire_nats::Link;
 use tokio::{
     sync::watch,
-    time::{Instant, sleep, timeout},
+    time::{Instant, interval_at, sleep, sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -28,7 +28,9 @@ use super::{
 /// Pause after the first round that fails; it doubles from there.
 const MIN_PAUSE: Duration = Duration::from_millis(500);
 /// Longest pause.
-const MAX_PAUSE: Duration = Duration::from_secs(30);
+const MAX_PAUSE: Duration = Duration::from_secs(4);
+/// How often the leader is asked how far the stream is.
+const LOOK_EVERY: Duration = Duration::from_secs(4);
 /// How long a round lasts.
 const ROUND: Duration = Duration::from_secs(240);
 /// How long the first reading of a round may be silent.
@@ -106,7 +108,7 @@ impl Watcher {
         let gone = |cause: &dyn std::fmt::Display| self.bucket.lost_sight(cause.to_string());
         let messages = consumer.stream().expires(ORDER).heartbeat(HEARTBEAT).max_messages_per_batch(ORDER_MESSAGES);
         let mut messages = messages.messages().await.map_err(|error| gone(&error))?;
-        let mut reading = Reading { seen: BTreeMap::new(), delivered: 0 };
+        let mut reading = Reading { seen: BTreeMap::new(), delivered: 0, last: 0 };
         let mut left = consumer.cached_info().num_pending;
         while left > 0 {
             let next = timeout(READ_TIMEOUT, messages.next()).await.map_err(|_| gone(&"silence"))?;
@@ -116,9 +118,23 @@ impl Watcher {
         *complete = true;
         self.tell(&reading.seen);
         let end = Instant::now() + jittered(ROUND);
+        let mut looks = interval_at(Instant::now() + LOOK_EVERY, LOOK_EVERY);
+        let mut before = (reading.last, u64::MAX);
         loop {
-            let next = tokio::time::timeout_at(end, messages.next()).await;
-            let Ok(next) = next else { return Ok(()) };
+            let next = tokio::select! {
+                next = messages.next() => next,
+                () = sleep_until(end) => return Ok(()),
+                _ = looks.tick() => {
+                    // A consumer may be on a server that lags behind, and bring nothing while others renew.
+                    let Ok(stream) = self.bucket.context().get_stream(&self.bucket.stream).await else { continue };
+                    let now = (reading.last, stream.cached_info().state.last_sequence);
+                    if now.0 == before.0 && now.1 > before.1 && now.0 < before.1 {
+                        return Err(gone(&"it brings nothing new"));
+                    }
+                    before = now;
+                    continue;
+                }
+            };
             let message = next.ok_or_else(|| gone(&"the end"))?.map_err(|error| gone(&error))?;
             reading.take(&self.bucket, &message)?;
             self.tell(&reading.seen);
@@ -142,6 +158,8 @@ struct Reading {
     seen: Holdings,
     /// Messages that the consumer has delivered.
     delivered: u64,
+    /// The last of them, by its number in the stream.
+    last: u64,
 }
 
 impl Reading {
@@ -150,6 +168,7 @@ impl Reading {
         let wrong = |cause: &dyn std::fmt::Display| -> Error { bucket.lost_sight(cause.to_string()) };
         let info = message.info().map_err(|error| wrong(&error))?;
         self.delivered += 1;
+        self.last = info.stream_sequence;
         if info.consumer_sequence != self.delivered {
             return Err(wrong(&"a message is missing"));
         }
