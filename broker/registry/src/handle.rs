@@ -12,7 +12,7 @@ use std::{
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use spanwire_mcp::Json;
-use spanwire_model::{Error, ErrorKind, Inventory, NodeId, Placement, Result, ServerId, ServerSpec};
+use spanwire_model::{Error, ErrorKind, Inventory, NodeId, NodeState, Placement, Result, ServerId, ServerSpec};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -108,9 +108,15 @@ impl Handle {
         loads.get(node).and_then(|servers| servers.get(server)).copied().unwrap_or(0)
     }
 
-    /// Since its start this node has heard of the others, and knows the servers of all of them.
+    /// Since its start this node has heard of the others, and knows the servers of all of them that told them in time.
     pub fn is_settled(&self) -> bool {
         self.settled.load(Ordering::Acquire)
+    }
+
+    /// Another node is there that takes something new.
+    pub fn has_others(&self) -> bool {
+        let own = &self.register.node;
+        self.inventory.borrow().nodes.iter().any(|node| node.id != *own && node.state == NodeState::Alive)
     }
 
     pub(crate) fn settle(&self) {

@@ -17,6 +17,7 @@ mod placement;
 mod presence;
 mod queue;
 mod register;
+mod settling;
 mod state;
 pub mod store;
 mod supervisor;

@@ -166,7 +166,7 @@ async fn bind(address: SocketAddr, what: &str) -> anyhow::Result<TcpListener> {
 
 impl RunningNode {
     /// Leaves without a failed call. First it is only said: `/readyz` fails and the other nodes send nothing new, while everything is
-    /// still answered for `limits.drain_grace_ms`, and placed servers go to other nodes. Then running calls may finish within
+    /// still answered for `limits.drain_grace_ms`, and placed servers go to other nodes, if there are any: else they answer to the end. Then running calls may finish within
     /// `limits.shutdown_timeout_ms`, and all stops: edges first, then the router, then the servers, the ledger, the backbone, and telemetry
     /// last, so that every span of the way down is still delivered.
     pub(crate) async fn shutdown(self) {
@@ -180,7 +180,13 @@ impl RunningNode {
                 tracing::warn!("connections were still open at the end of the time to drain");
             }
         };
-        tokio::join!(self.registry.hand_over(self.drain), leave);
+        if self.registry.has_others() {
+            tokio::join!(self.registry.hand_over(self.drain), leave);
+        } else {
+            // Nobody would take them over: their calls would wait in vain.
+            leave.await;
+            self.registry.hand_over(self.drain).await;
+        }
         self.registry.shutdown(self.drain).await;
         self.durable.close(self.drain).await;
         self.backbone.close().await;
