@@ -7,7 +7,9 @@ use std::{
 };
 
 use spanwire_mcp::Era;
-use spanwire_model::{Inventory, Listing, NodeId, NodeInfo, Placed, Result, ServerEntry, ServerId, ServerSpec, Write};
+use spanwire_model::{
+    Inventory, Listing, NodeId, NodeInfo, Placed, Result, ServerEntry, ServerId, ServerSpec, Source, Write,
+};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::{Instant, sleep_until},
@@ -286,7 +288,9 @@ impl Owner {
 
     fn peer_state(&mut self, state: NodeState) {
         let NodeState { node, servers, .. } = state;
-        let servers = servers.into_iter().map(|server| Arc::new(server.into_entry(&node))).collect();
+        // A node has the parts of the broker itself, or was told to be without them.
+        let servers = servers.into_iter().map(|server| Arc::new(server.into_entry(&node)));
+        let servers = servers.filter(|server| server.source != Source::Builtin).collect();
         self.peers.insert(node, servers);
         self.version += 1;
     }

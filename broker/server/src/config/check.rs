@@ -100,8 +100,9 @@ impl Config {
                 found.add(format!("context.{key}"), format!("must be from 1 to {most}"));
             }
         }
-        if let Some(id) = self.servers.keys().find(|id| id.as_str() == CONTEXT_SERVER).filter(|_| context.enabled) {
-            let what = "this id belongs to the shared context: choose another, or set context.enabled = false";
+        if let Some(id) = self.servers.keys().find(|id| id.as_str() == CONTEXT_SERVER) {
+            // Also where it is off: the other nodes have it.
+            let what = "this id belongs to the shared context: choose another";
             found.add(format!("servers.{id}"), what);
         }
     }

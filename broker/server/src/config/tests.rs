@@ -79,6 +79,7 @@ fn each_fault_says_where_and_what() {
     check("[context]\nmax_keys=0", "context.max_keys: must be from 1 to ");
     check("[context]\nmax_value_bytes=700000", "context.max_value_bytes: must be from 1 to 655360");
     check("[servers.context]\ncommand='x'", "servers.context: this id belongs to the shared context");
+    check("[context]\nenabled=false\n[servers.context]\ncommand='x'", "servers.context: this id belongs");
     check("[views.a]\nrename={b='c'}", "\"b\" is not of the form SERVER__TOOL");
 }
 

@@ -45,7 +45,8 @@ impl Control for NodeControl {
     }
 
     async fn add(&self, spec: ServerSpec, home: Option<NodeId>, replace: bool) -> Result<()> {
-        if self.contexts.is_some() && spec.id.as_str() == CONTEXT_SERVER {
+        if spec.id.as_str() == CONTEXT_SERVER {
+            // Also where it is off: the other nodes have it.
             let text = format!("the id \"{CONTEXT_SERVER}\" belongs to the shared context: choose another");
             return Err(Error::new(ErrorKind::InvalidParams, text));
         }
@@ -56,7 +57,13 @@ impl Control for NodeControl {
     }
 
     async fn remove(&self, id: &ServerId) -> Result<bool> {
-        self.registry.remove(id).await
+        match self.registry.remove(id).await {
+            Err(error) if error.kind == ErrorKind::Conflict && id.as_str() == CONTEXT_SERVER => {
+                let text = "server \"context\" is part of the broker: set context.enabled = false";
+                Err(Error::new(ErrorKind::Conflict, text))
+            }
+            done => done,
+        }
     }
 
     fn dispatch(&self) -> Arc<dyn Dispatch> {
