@@ -140,7 +140,8 @@ impl OnBehalf {
     }
 
     /// What happens from `from` on to keys that begin with the prefix, every event once and in order: from the oldest that is kept with
-    /// 0, from now on with `None`. It goes on from where it was with the sequence of the last event plus one.
+    /// 0, from now on with `None`. It goes on from where it was with the sequence of the last event that was seen: a write may have more
+    /// events than were seen of it, and those that were seen come again and are to be passed over.
     ///
     /// It ends with an error: `Conflict` with `{"reason":"gone","first"}` when `from`, or the watcher, is further behind than the log
     /// goes; `Unavailable` when the shard stops.

@@ -8,7 +8,7 @@ use std::io::{self, IsTerminal, Write};
 use anstream::AutoStream;
 use anstyle::{AnsiColor, Style};
 use comfy_table::{ContentArrangement, Table, presets};
-use serde_json::Value;
+use serde::Serialize;
 
 const DEFAULT_WIDTH: u16 = 100;
 
@@ -42,6 +42,22 @@ pub(crate) fn paint(text: &str, tone: Tone) -> String {
 /// The text without control characters, but for line breaks and tabs.
 pub(crate) fn clean(text: &str) -> String {
     text.chars().filter(|c| matches!(c, '\n' | '\t') || !c.is_control() && !is_mark(*c)).collect()
+}
+
+/// JSON that takes over no terminal and is the same JSON: such characters can stand in strings only, and are escaped there. A carriage
+/// return between tokens is a blank.
+pub(crate) fn escaped(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    for c in json.chars() {
+        match c {
+            '\r' => text.push(' '),
+            '\n' | '\t' => text.push(c),
+            // All of them are in the basic plane.
+            _ if c.is_control() || is_mark(c) => text.push_str(&format!("\\u{:04x}", u32::from(c))),
+            _ => text.push(c),
+        }
+    }
+    text
 }
 
 /// The first line of a text, cleaned, at most `max` characters.
@@ -108,14 +124,14 @@ impl Out {
     }
 
     /// Prints one JSON document.
-    pub(crate) fn document(&mut self, value: &Value) -> io::Result<()> {
+    pub(crate) fn document(&mut self, value: &impl Serialize) -> io::Result<()> {
         let text = serde_json::to_string_pretty(value).map_err(io::Error::other)?;
         self.line(text)
     }
 
     /// Prints one JSON document of a stream, on a line.
-    pub(crate) fn json_line(&mut self, value: &Value) -> io::Result<()> {
-        self.line(value.to_string())
+    pub(crate) fn json_line(&mut self, value: &impl Serialize) -> io::Result<()> {
+        self.line(serde_json::to_string(value).map_err(io::Error::other)?)
     }
 
     /// Prints rows under headers.

@@ -5,6 +5,7 @@ mod read;
 mod refused;
 mod show;
 mod stream;
+mod transaction;
 mod write;
 
 use spanwire_rpc::v1::{ContextRead, ContextReadLevel};
@@ -50,7 +51,7 @@ enum What {
     Append(write::Append),
     /// Do several things at once, all or none: {"if": [{"key": K, "is": "absent" | "exists" | {"version": N}}, …],
     /// "do": [{"put": {"key": K, "value": V, "ttl_ms": N}}, {"patch_merge": {"key": K, "patch": V}}, {"patch_json": …},
-    /// {"append": {"key": K, "values": [V, …]}}, {"delete": {"key": K}}, …]}.
+    /// {"append": {"key": K, "values": [V, …]}}, {"delete": {"key": K}}, …]}. One write, with all its values, has at most 900 KiB.
     Txn(write::Transaction),
     /// List the keys of a space.
     List(read::List),

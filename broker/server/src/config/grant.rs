@@ -2,6 +2,8 @@
 
 use std::str::FromStr;
 
+use spanwire_context::{Key, SpaceName};
+
 /// What may be done. Each includes those before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum GrantVerb {
@@ -50,6 +52,15 @@ impl FromStr for Grant {
                 return Err(format!("\"{text}\": {form}"));
             }
         }
+        // The beginning of a name keeps the rules of names as well; another one never matches anything.
+        let literal = |pattern: &str| pattern.strip_suffix('*').unwrap_or(pattern).to_owned();
+        let wrong = |error: spanwire_context::InvalidName| format!("\"{text}\" can never match: {error}");
+        if !literal(spaces).is_empty() {
+            literal(spaces).parse::<SpaceName>().map_err(wrong)?;
+        }
+        if !literal(keys).is_empty() {
+            literal(keys).parse::<Key>().map_err(wrong)?;
+        }
         Ok(Self { spaces: spaces.to_owned(), keys: keys.to_owned(), verb: *verb })
     }
 }
@@ -76,6 +87,10 @@ mod tests {
             (":read", "SPACE:VERB"),
             ("a*b:read", "SPACE:VERB"),
             ("plan/:read", "SPACE:VERB"),
+            ("team-?:read", "can never match: invalid space name \"team-?\""),
+            ("Bad Name:read", "can never match"),
+            ("-team*:read", "can never match"),
+            ("plan/a\u{7}*:read", "can never match: invalid key"),
         ] {
             let error = text.parse::<Grant>().unwrap_err();
             assert!(error.contains(part), "{text}: {error}");

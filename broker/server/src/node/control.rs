@@ -12,7 +12,7 @@ use spanwire_context::Contexts;
 use spanwire_http::server::SessionPlaces;
 use spanwire_ledger::BackupError;
 use spanwire_model::{
-    Backbone, Dispatch, EraChoice, Error, ErrorKind, Inventory, NodeId, Result, ServerId, ServerSpec,
+    Backbone, Dispatch, EraChoice, Error, ErrorKind, Inventory, NodeId, Placement, Result, ServerId, ServerSpec,
 };
 use spanwire_registry::Handle as Registry;
 use spanwire_router::Router;
@@ -20,7 +20,7 @@ use spanwire_telemetry::{SpanResult, Telemetry};
 use tokio::sync::watch;
 
 use super::{build::VERSION, durable::Durable};
-use crate::config::CONTEXT_SERVER;
+use crate::config::{ANY_NEEDS_JETSTREAM, CONTEXT_SERVER};
 
 pub(super) struct NodeControl {
     pub(super) node: NodeId,
@@ -34,6 +34,8 @@ pub(super) struct NodeControl {
     pub(super) sessions: SessionPlaces,
     pub(super) durable: Arc<Durable>,
     pub(super) contexts: Option<Contexts>,
+    /// Other nodes may be there that do not see the leases of this one.
+    pub(super) leases_apart: bool,
 }
 
 #[async_trait]
@@ -43,15 +45,25 @@ impl Control for NodeControl {
     }
 
     async fn add(&self, spec: ServerSpec, home: Option<NodeId>, replace: bool) -> Result<()> {
-        if self.contexts.is_some() && spec.id.as_str() == CONTEXT_SERVER {
+        if spec.id.as_str() == CONTEXT_SERVER {
+            // Also where it is off: the other nodes have it.
             let text = format!("the id \"{CONTEXT_SERVER}\" belongs to the shared context: choose another");
             return Err(Error::new(ErrorKind::InvalidParams, text));
+        }
+        if self.leases_apart && spec.placement == Placement::Any {
+            return Err(Error::new(ErrorKind::InvalidParams, format!("placement {ANY_NEEDS_JETSTREAM}")));
         }
         self.registry.add(spec, home, replace).await
     }
 
     async fn remove(&self, id: &ServerId) -> Result<bool> {
-        self.registry.remove(id).await
+        match self.registry.remove(id).await {
+            Err(error) if error.kind == ErrorKind::Conflict && id.as_str() == CONTEXT_SERVER => {
+                let text = "server \"context\" is part of the broker: set context.enabled = false";
+                Err(Error::new(ErrorKind::Conflict, text))
+            }
+            done => done,
+        }
     }
 
     fn dispatch(&self) -> Arc<dyn Dispatch> {

@@ -1,5 +1,6 @@
 //! `get`, `list`, `log`, `spaces`, `describe`.
 
+use serde::Serialize;
 use serde_json::{Value, json};
 use spanwire_rpc::v1::{
     ContextDescribeSpaceRequest, ContextEvent, ContextGetRequest, ContextListRequest, ContextListSpacesRequest,
@@ -13,9 +14,8 @@ use super::{
 };
 use crate::{
     cli::Context,
-    command::tools::embedded,
     failure::{Exit, Failure},
-    output::{Cell, Tone, clean, note, paint},
+    output::{Cell, Tone, note, paint},
 };
 
 /// Most entries that one request asks for.
@@ -35,17 +35,15 @@ pub(super) async fn get(
         return Err(Failure::new(Exit::NotFound, text));
     };
     if context.out.json {
-        let mut all = show::entry_json(&entry);
-        all["sequence"] = got.sequence.into();
-        all["stale_ms"] = got.stale_ms.into();
+        let mut all = show::entry_json(&entry)?;
+        all.facts["sequence"] = got.sequence.into();
+        all.facts["stale_ms"] = got.stale_ms.into();
         context.out.document(&all)?;
         return Ok(());
     }
     note(paint(&show::facts(&entry, now_ms()), Tone::Dim));
     stale(got.stale_ms);
-    let value = embedded(&entry.value_json);
-    let pretty = serde_json::to_string_pretty(&value).map_err(|error| Failure::failed(error.to_string()))?;
-    context.out.line(clean(&pretty))?;
+    context.out.line(show::verbatim(&entry.value_json)?)?;
     Ok(())
 }
 
@@ -75,6 +73,23 @@ pub(super) struct List {
     level: Level,
 }
 
+/// The JSON of `spanwire ctx list`. It is no [`Value`]: that would lose digits of the values.
+#[derive(Serialize)]
+struct Listed {
+    entries: Vec<show::Document>,
+    sequence: u64,
+    truncated: bool,
+}
+
+/// The JSON of `spanwire ctx log`, likewise.
+#[derive(Serialize)]
+struct Logged {
+    events: Vec<show::Document>,
+    first: u64,
+    next: Option<u64>,
+    sequence: u64,
+}
+
 pub(super) async fn list(mut client: Client, args: List, context: &mut Context) -> Result<(), Failure> {
     let mut entries = Vec::new();
     let mut after = String::new();
@@ -97,9 +112,8 @@ pub(super) async fn list(mut client: Client, args: List, context: &mut Context) 
         after = page.next;
     };
     if context.out.json {
-        let entries: Vec<Value> = entries.iter().map(show::entry_json).collect();
-        let truncated = !next.is_empty();
-        context.out.document(&json!({ "entries": entries, "sequence": sequence, "truncated": truncated }))?;
+        let entries = entries.iter().map(show::entry_json).collect::<Result<_, _>>()?;
+        context.out.document(&Listed { entries, sequence, truncated: !next.is_empty() })?;
         return Ok(());
     }
     let now_ms = now_ms();
@@ -160,10 +174,8 @@ pub(super) async fn log(mut client: Client, args: Log, context: &mut Context) ->
         from = page.next;
     };
     if context.out.json {
-        let events: Vec<Value> = events.iter().map(show::event_json).collect();
-        let next = Some(next).filter(|next| *next > 0);
-        let all = json!({ "events": events, "first": first, "next": next, "sequence": sequence });
-        context.out.document(&all)?;
+        let events = events.iter().map(show::event_json).collect::<Result<_, _>>()?;
+        context.out.document(&Logged { events, first, next: Some(next).filter(|next| *next > 0), sequence })?;
         return Ok(());
     }
     for event in &events {

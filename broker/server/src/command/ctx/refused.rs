@@ -27,7 +27,7 @@ fn hint(data: &Value, now_ms: u64) -> Option<String> {
         return Some(format!("changes are kept from {first} on: take a snapshot, and go on after its sequence"));
     }
     if let Some(quota) = text("quota") {
-        return Some(format!("delete what is not needed, or raise the quota \"{quota}\" in the section [context]"));
+        return Some(of_quota(quota));
     }
     if let Some(operation) = text("operation") {
         return Some(format!("it may have been written: the same command with --operation {operation} finds out"));
@@ -42,6 +42,20 @@ fn hint(data: &Value, now_ms: u64) -> Option<String> {
     let on = writer("node").map(|node| format!(" on {node}")).unwrap_or_default();
     let trace = writer("trace").map(|trace| format!(": \"spanwire trace show {trace}\"")).unwrap_or_default();
     Some(format!("\"{key}\" is there in version {version}, written{by}{on}{}{trace}", written.unwrap_or_default()))
+}
+
+/// What helps when a quota is used up. Not all of them can be set.
+fn of_quota(quota: &str) -> String {
+    let key = match quota {
+        "value_bytes" => "max_value_bytes",
+        "keys" => "max_keys",
+        "bytes" => "max_bytes",
+        "log_events" => "log_events",
+        "spaces" => return "remove a space that is not needed: \"spanwire ctx drop\"".to_owned(),
+        "operations" => return "do it in several transactions".to_owned(),
+        _ => return "delete what is not needed".to_owned(),
+    };
+    format!("delete what is not needed, or raise context.{key} in the configuration of all nodes")
 }
 
 pub(super) fn now_ms() -> u64 {
@@ -70,8 +84,14 @@ mod tests {
         );
         check(
             json!({ "quota": "keys", "limit": 1, "wanted": 2 }),
-            Some("delete what is not needed, or raise the quota \"keys\" in the section [context]"),
+            Some("delete what is not needed, or raise context.max_keys in the configuration of all nodes"),
         );
+        for (quota, part) in
+            [("value_bytes", "context.max_value_bytes "), ("spaces", "ctx drop"), ("operations", "several")]
+        {
+            let told = hint(&json!({ "quota": quota, "limit": 1, "wanted": 2 }), 9000).unwrap_or_default();
+            assert!(told.contains(part), "{quota}: {told}");
+        }
         check(
             json!({ "operation": "0b2c" }),
             Some("it may have been written: the same command with --operation 0b2c finds out"),

@@ -1,11 +1,14 @@
 //! Versions, changes and spaces, for people and as JSON.
 
 use bytes::Bytes;
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::{Value, json, value::RawValue};
 use spanwire_rpc::v1::{ContextAuthor, ContextChange, ContextEntry, ContextEvent, ContextSpace, ContextWriteResponse};
 
-use super::super::tools::embedded;
-use crate::output::{Cell, Tone, clean, first_line, paint};
+use crate::{
+    failure::Failure,
+    output::{Cell, Tone, clean, escaped, first_line, paint},
+};
 
 /// Characters of a trace id that are shown in a list.
 const SHORT_ID: usize = 12;
@@ -37,6 +40,35 @@ fn by(author: Option<&ContextAuthor>) -> String {
     let Some(author) = author else { return String::new() };
     let trace = if author.trace_id.is_empty() { String::new() } else { format!(", trace {}", short(&author.trace_id)) };
     clean(&format!("by {} on {}{trace}", author.principal, author.node))
+}
+
+/// A value as it was written: every digit and the order of its members.
+pub(super) fn verbatim(value: &Bytes) -> Result<String, Failure> {
+    let text = std::str::from_utf8(value).map_err(|error| Failure::failed(format!("the value is no text: {error}")))?;
+    Ok(escaped(text))
+}
+
+/// What is known of a key or a change as JSON, with its value spliced in as it was written.
+#[derive(Debug, Serialize)]
+pub(super) struct Document {
+    #[serde(flatten)]
+    pub(super) facts: Value,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<Box<RawValue>>,
+}
+
+impl Document {
+    /// The value is left out where it was not asked for.
+    fn new(facts: Value, value: &Bytes) -> Result<Self, Failure> {
+        if value.is_empty() {
+            return Ok(Self { facts, value: None });
+        }
+        // A document may have to stay on one line; line breaks stand between tokens only.
+        let text = verbatim(value)?.replace('\n', " ");
+        let value = RawValue::from_string(text)
+            .map_err(|error| Failure::failed(format!("the value cannot be read: {error}")))?;
+        Ok(Self { facts, value: Some(value) })
+    }
 }
 
 /// What is known of a version beside its value.
@@ -107,8 +139,8 @@ fn author_json(author: Option<&ContextAuthor>) -> Value {
 }
 
 /// A key as JSON. The value is left out where it was not asked for.
-pub(super) fn entry_json(entry: &ContextEntry) -> Value {
-    let mut all = json!({
+pub(super) fn entry_json(entry: &ContextEntry) -> Result<Document, Failure> {
+    let facts = json!({
         "key": entry.key,
         "version": entry.version,
         "bytes": entry.bytes,
@@ -117,13 +149,12 @@ pub(super) fn entry_json(entry: &ContextEntry) -> Value {
         "expires_unix_ms": Some(entry.expires_unix_ms).filter(|ms| *ms > 0),
         "author": author_json(entry.author.as_ref()),
     });
-    with_value(&mut all, &entry.value_json);
-    all
+    Document::new(facts, &entry.value_json)
 }
 
 /// A change as JSON.
-pub(super) fn event_json(event: &ContextEvent) -> Value {
-    let mut all = json!({
+pub(super) fn event_json(event: &ContextEvent) -> Result<Document, Failure> {
+    let facts = json!({
         "sequence": event.sequence,
         "index": event.index,
         "change": change(event.change()).0,
@@ -133,14 +164,7 @@ pub(super) fn event_json(event: &ContextEvent) -> Value {
         "written_unix_ms": event.written_unix_ms,
         "author": author_json(event.author.as_ref()),
     });
-    with_value(&mut all, &event.value_json);
-    all
-}
-
-fn with_value(all: &mut Value, value: &Bytes) {
-    if let (Some(members), false) = (all.as_object_mut(), value.is_empty()) {
-        members.insert("value".to_owned(), embedded(value));
-    }
+    Document::new(facts, &event.value_json)
 }
 
 /// A space as JSON.
@@ -186,7 +210,25 @@ pub(super) fn written_lines(space: &str, written: &ContextWriteResponse) -> Vec<
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn a_value_is_shown_as_it_was_written() {
+        let written = r#"{"z":12345678901234567890123,"b":1.10,"a":1e999}"#;
+        let entry = ContextEntry { key: "k".into(), value_json: Bytes::from(written), ..ContextEntry::default() };
+        assert_eq!(verbatim(&entry.value_json).unwrap(), written);
+        let json = serde_json::to_string(&entry_json(&entry).unwrap()).unwrap();
+        assert!(json.ends_with(&format!(",\"value\":{written}}}")), "{json}");
+        let lines =
+            ContextEvent { value_json: Bytes::from("{\r\n\"a\":\n\"\u{9b}31m\u{2061}\"}"), ..ContextEvent::default() };
+        let json = serde_json::to_string(&event_json(&lines).unwrap()).unwrap();
+        assert!(json.ends_with(r#""value":{  "a": "\u009b31m\u2061"}}"#), "{json}");
+        let absent = serde_json::to_value(entry_json(&ContextEntry::default()).unwrap()).unwrap();
+        assert!(absent.get("value").is_none() && absent.get("version").is_some(), "{absent}");
+        let broken = ContextEntry { value_json: Bytes::from("{"), ..ContextEntry::default() };
+        assert!(entry_json(&broken).unwrap_err().text.contains("cannot be read"));
+    }
 
     #[test]
     fn times_have_one_unit() {

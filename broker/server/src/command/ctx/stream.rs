@@ -1,6 +1,6 @@
 //! `watch` and `snapshot`.
 
-use serde_json::json;
+use serde::Serialize;
 use spanwire_rpc::v1::{ContextSnapshotRequest, ContextWatchRequest, context_snapshot_part::Part};
 
 use super::{
@@ -18,14 +18,19 @@ pub(super) struct Watch {
     /// Only changes of keys that begin with this
     #[arg(default_value = "", hide_default_value = true)]
     prefix: String,
-    /// The first sequence: one more than the last that was seen [default: what happens from now on]
-    #[arg(long, value_name = "SEQUENCE", default_value_t = 0, hide_default_value = true)]
-    from: u64,
+    /// The first sequence: the last that was seen, whose changes may come again; pass over those that were seen already
+    /// [default: what happens from now on]
+    #[arg(long, value_name = "SEQUENCE")]
+    from: Option<u64>,
 }
 
 pub(super) async fn watch(mut client: Client, args: Watch, context: &mut Context) -> Result<(), Failure> {
-    let request =
-        ContextWatchRequest { space: args.space, prefix: args.prefix, from: args.from, without_values: false };
+    let request = ContextWatchRequest {
+        space: args.space,
+        prefix: args.prefix,
+        from: wire_from(args.from),
+        without_values: false,
+    };
     let mut events = client.contexts.watch(client.request(request)).await.map_err(failure)?.into_inner();
     let mut seen = None;
     loop {
@@ -33,7 +38,7 @@ pub(super) async fn watch(mut client: Client, args: Watch, context: &mut Context
             Ok(Some(event)) => {
                 seen = Some(event.sequence);
                 if context.out.json {
-                    context.out.json_line(&show::event_json(&event))?;
+                    context.out.json_line(&show::event_json(&event)?)?;
                 } else {
                     context.out.line(show::event_line(&event))?;
                 }
@@ -49,6 +54,18 @@ pub(super) async fn watch(mut client: Client, args: Watch, context: &mut Context
             }
         }
     }
+}
+
+/// On the wire 0 is "from now on". Sequences begin with 1, so who says 0 wants everything.
+fn wire_from(from: Option<u64>) -> u64 {
+    from.map_or(0, |from| from.max(1))
+}
+
+/// The JSON of `spanwire ctx snapshot`.
+#[derive(Serialize)]
+struct Taken {
+    sequence: u64,
+    entries: Vec<show::Document>,
 }
 
 /// Arguments of `spanwire ctx snapshot`.
@@ -76,8 +93,8 @@ pub(super) async fn snapshot(mut client: Client, args: Snapshot, context: &mut C
         }
     }
     if context.out.json {
-        let entries: Vec<_> = entries.iter().map(show::entry_json).collect();
-        context.out.document(&json!({ "sequence": sequence, "entries": entries }))?;
+        let entries = entries.iter().map(show::entry_json).collect::<Result<_, _>>()?;
+        context.out.document(&Taken { sequence, entries })?;
         return Ok(());
     }
     let now_ms = now_ms();
@@ -91,4 +108,14 @@ pub(super) async fn snapshot(mut client: Client, args: Snapshot, context: &mut C
     context.out.table(&headers, entries.iter().map(row).collect())?;
     note(format!("as of sequence {sequence}: a watch goes on with --from {}", sequence + 1));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_watch_from_0_is_not_one_from_now() {
+        assert_eq!([None, Some(0), Some(1), Some(7)].map(wire_from), [0, 1, 1, 7]);
+    }
 }

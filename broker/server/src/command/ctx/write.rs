@@ -4,14 +4,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::json;
-use spanwire_context::{Expect, Operation};
 use spanwire_rpc::v1::{
     ContextCondition, ContextDropSpaceRequest, ContextOperation, ContextWriteRequest, context_condition,
     context_operation::Change,
 };
 use uuid::Uuid;
 
-use super::{Client, input, refused::failure, show};
+use super::{Client, input, refused::failure, show, transaction};
 use crate::{cli::Context, failure::Failure};
 
 /// What a write is tied to.
@@ -138,36 +137,12 @@ pub(super) struct Transaction {
 
 pub(super) async fn transaction(client: Client, args: Transaction, context: &mut Context) -> Result<(), Failure> {
     let from = if args.file == "-" { args.file.clone() } else { format!("@{}", args.file) };
-    let transaction: spanwire_context::Transaction = serde_json::from_slice(&input::json(&from)?).map_err(|error| {
+    let transaction: transaction::File = serde_json::from_slice(&input::json(&from)?).map_err(|error| {
         Failure::failed(format!("{}: not a transaction: {error}", args.file))
             .with_hint("its form is in \"spanwire ctx txn --help\"")
     })?;
-    let conditions = transaction.conditions.into_iter().map(|one| {
-        let expect = match one.is {
-            Expect::Absent => context_condition::Expect::Absent(true),
-            Expect::Exists => context_condition::Expect::Exists(true),
-            Expect::Version(version) => context_condition::Expect::Version(version),
-        };
-        condition(one.key.as_str(), expect)
-    });
-    let conditions = conditions.collect();
-    let operations = transaction.operations.into_iter().map(operation).collect::<Result<_, _>>()?;
+    let (conditions, operations) = transaction.into_messages();
     write(client, args.space, conditions, operations, &args.repeat, context).await
-}
-
-fn operation(operation: Operation) -> Result<ContextOperation, Failure> {
-    let key = operation.key().to_string();
-    let (change, ttl_ms) = match operation {
-        Operation::Put { value, ttl_ms, .. } => (Change::PutJson(value.as_bytes().clone()), ttl_ms),
-        Operation::PatchMerge { patch, .. } => (Change::MergeJson(patch.as_bytes().clone()), None),
-        Operation::PatchJson { patch, .. } => (Change::PatchJson(patch.as_bytes().clone()), None),
-        Operation::Append { values, .. } => {
-            let array = serde_json::to_vec(&values).map_err(|error| Failure::failed(error.to_string()))?;
-            (Change::AppendJson(array.into()), None)
-        }
-        Operation::Delete { .. } => (Change::Delete(true), None),
-    };
-    Ok(ContextOperation { key, change: Some(change), ttl_ms: ttl_ms.unwrap_or_default() })
 }
 
 fn condition(key: &str, expect: context_condition::Expect) -> ContextCondition {
