@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use async_trait::async_trait;
-use spanwire_era::upstream::{Settings, connect};
+use spanwire_era::upstream::{Settings, Wire, connect};
 use spanwire_mcp::{Era, Json};
 use spanwire_model::{Connected, Connector, Error, ErrorKind, Fence, Result, ServerSpec, Target};
 
@@ -69,6 +69,11 @@ impl StdioConnector {
         };
         let child = process::start(&self.config, &spec.id, target, fence)?;
         let (wire, unasked) = StdioWire::over(child, &spec.id, &self.config);
-        connect(&spec.id, wire, unasked, spec.era, known, &self.config.settings).await
+        let connected = connect(&spec.id, wire.clone(), unasked, spec.era, known, &self.config.settings).await;
+        if connected.is_err() {
+            // Whoever tries again must not have two of them at a time.
+            wire.close().await;
+        }
+        connected
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use spanwire_model::{Inventory, NodeState, ServerState, ShardState};
+use spanwire_model::{Inventory, NodeState, ServerEntry, ServerState, ShardState};
 
 use crate::Status;
 
@@ -10,7 +10,8 @@ use crate::Status;
 const LEDGER_PATIENCE: Duration = Duration::from_secs(30);
 
 /// What a node still waits for, one sentence each; empty when it is ready. A server that is down does not count: it was tried, and
-/// the others should not wait for it. Nor does a ledger that is cut off: calls go on without it. While a node starts it waits for the
+/// the others should not wait for it. Nor does one that was lost and is started again, nor a placed one, which is taken over at run
+/// time: its calls wait, and the node has the others. Nor does a ledger that is cut off: calls go on without it. While a node starts it waits for the
 /// entries that it does not have yet, for a bounded time, and until it knows the servers of the other nodes: whoever is sent to it then
 /// finds what the node before it had. A node that drains is not ready, so
 /// that nothing new is sent to it.
@@ -28,14 +29,23 @@ pub fn missing(status: &Status, inventory: &Inventory) -> Vec<String> {
         missing.push("the other nodes have not all told their servers yet".to_owned());
     }
     if status.uptime < LEDGER_PATIENCE {
-        let behind = status.shards.iter().filter(|shard| shard.state == ShardState::CatchingUp);
-        missing.extend(behind.map(|shard| format!("shard {} of the ledger is catching up", shard.shard)));
+        let behind = status.shards.iter().filter(|shard| is_behind(shard.state));
+        missing.extend(behind.map(|shard| format!("shard {} of the ledger is {}", shard.shard, shard.state.as_str())));
     }
-    for server in inventory.servers.iter().filter(|server| server.local) {
+    let is_first = |server: &ServerEntry| server.local && server.placed.is_none() && server.health.restarts == 0;
+    for server in inventory.servers.iter().filter(|server| is_first(server)) {
         match server.health.state {
             ServerState::Starting => missing.push(format!("server \"{}\" is starting", server.id)),
             ServerState::Ready | ServerState::Degraded | ServerState::Down | ServerState::Stopped => {}
         }
     }
     missing
+}
+
+/// True for a shard that does not have all entries yet, and is about to.
+fn is_behind(state: ShardState) -> bool {
+    match state {
+        ShardState::CatchingUp | ShardState::Rebuilding => true,
+        ShardState::Following | ShardState::CutOff | ShardState::Stopped => false,
+    }
 }

@@ -1,7 +1,9 @@
 //! The body of a command, version 1, and what a machine answers.
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use spanwire_mcp::Json;
+use uuid::Uuid;
 
 use crate::{Quotas, SpaceName, Transaction};
 
@@ -62,9 +64,30 @@ pub(crate) struct Dropped {
     pub keys: Option<u64>,
 }
 
+/// The id under which the ledger knows an operation: of the caller's id, the principal, and what is wanted. So another write, or
+/// another principal's, is another operation whose outcome is its own, whatever id the caller has chosen. The limits of the node
+/// are left out: a write may be repeated through another one.
+pub(crate) fn operation_id(operation: Uuid, principal: &str, body: &Body) -> Result<Uuid, serde_json::Error> {
+    let wanted = match body {
+        Body::Write { space, transaction, quotas: _ } => Json::from_serialize(&("write", space, transaction))?,
+        Body::Drop { space } => Json::from_serialize(&("drop", space))?,
+        Body::Expire { limit, quotas: _ } => Json::from_serialize(&("expire", limit))?,
+    };
+    let mut hash = Sha256::new();
+    hash.update(operation.as_bytes());
+    // So that no two principals and bodies read alike.
+    hash.update((principal.len() as u64).to_be_bytes());
+    hash.update(principal);
+    hash.update(Sha256::digest(wanted.as_bytes()));
+    let mut id = [0; 16];
+    for (to, from) in id.iter_mut().zip(hash.finalize()) {
+        *to = from;
+    }
+    Ok(uuid::Builder::from_custom_bytes(id).into_uuid())
+}
+
 /// The digest of a space's transaction.
 pub(crate) fn digest(space: &SpaceName, transaction: &Transaction) -> Result<String, serde_json::Error> {
-    use sha2::{Digest, Sha256};
     let text = Json::from_serialize(&(space, transaction))?;
     let digest = Sha256::digest(text.as_bytes());
     Ok(digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect())

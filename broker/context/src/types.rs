@@ -115,8 +115,9 @@ impl Operation {
 /// How a write is made.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
-    /// Its id, where the caller may repeat it: a write that is repeated under one id is done once and answers the same. Of the
-    /// caller's own making, and never reused for another write.
+    /// Its id, where the caller may repeat it: a write that the same principal repeats under one id, byte for byte, is done once
+    /// and answers the same. Of the caller's own making; under the same id, another write or another principal's is an operation
+    /// of its own.
     pub operation: Option<Uuid>,
     /// How long to wait for it.
     pub deadline: Instant,

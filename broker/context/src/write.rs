@@ -119,8 +119,9 @@ pub(crate) async fn append(
     options: Options,
 ) -> Result<Receipt> {
     let operation = options.operation.unwrap_or_else(Uuid::now_v7);
+    let known_as = command::operation_id(operation, &author.principal, body).map_err(not_json)?;
     let body = Json::from_serialize(body).map_err(not_json)?;
-    let command = Command { operation, version: command::VERSION, author: author.clone(), body };
+    let command = Command { operation: known_as, version: command::VERSION, author: author.clone(), body };
     let appended = contexts.inner.ledger.append(shard, command, options.deadline).await;
     appended.map_err(|error| match error.kind {
         ErrorKind::DeadlineExceeded if error.data.is_none() => {

@@ -12,6 +12,8 @@ use crate::machine::ServerRecord;
 /// Everything that may say that a server is to run here.
 pub(crate) struct Desired {
     node: NodeId,
+    /// Every home is this node: no other one has this registry.
+    owns_all: bool,
     /// The configuration of this node, resolved.
     configured: BTreeMap<ServerId, ServerSpec>,
     /// The registry.
@@ -49,9 +51,9 @@ impl Want {
 }
 
 impl Desired {
-    pub(crate) fn new(node: NodeId, configured: Vec<ServerSpec>, kept: Vec<ServerSpec>) -> Self {
+    pub(crate) fn new(node: NodeId, owns_all: bool, configured: Vec<ServerSpec>, kept: Vec<ServerSpec>) -> Self {
         let by_id = |specs: Vec<ServerSpec>| specs.into_iter().map(|spec| (spec.id.clone(), spec)).collect();
-        Self { node, configured: by_id(configured), records: BTreeMap::new(), kept: by_id(kept) }
+        Self { node, owns_all, configured: by_id(configured), records: BTreeMap::new(), kept: by_id(kept) }
     }
 
     /// Takes what the registry says now.
@@ -96,7 +98,7 @@ impl Desired {
         let mut wants: BTreeMap<ServerId, Want> = BTreeMap::new();
         let kept = self.kept.iter().map(|(id, spec)| (id, spec, Source::Registry, None));
         let records = self.records.iter().filter_map(|(id, Record { record, spec })| {
-            let is_ours = record.home.as_ref().is_none_or(|home| *home == self.node);
+            let is_ours = self.home(record).is_none_or(|home| *home == self.node);
             let spec = spec.as_ref().filter(|_| is_ours)?;
             Some((id, spec, Source::Registry, Some(record.written.sequence)))
         });
@@ -106,6 +108,11 @@ impl Desired {
             wants.insert(id.clone(), Want { spec: spec.clone(), source, version });
         }
         wants
+    }
+
+    /// The node that a server is placed on.
+    fn home<'a>(&'a self, record: &'a ServerRecord) -> Option<&'a NodeId> {
+        record.home.as_ref().map(|home| if self.owns_all { &self.node } else { home })
     }
 
     /// What is to run anywhere, as far as it can be known here. `problem` says why this node cannot run a server.
@@ -133,7 +140,7 @@ impl Desired {
                 source: Source::Registry,
                 placement,
                 replicas,
-                home: record.home.clone(),
+                home: self.home(record).cloned(),
                 by: record.written.principal.clone(),
                 version: record.written.sequence,
                 problem: if spec.is_none() { unreadable() } else { problem(id) },

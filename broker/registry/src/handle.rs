@@ -12,7 +12,7 @@ use std::{
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use spanwire_mcp::Json;
-use spanwire_model::{Error, ErrorKind, Inventory, NodeId, Placement, Result, ServerId, ServerSpec};
+use spanwire_model::{Error, ErrorKind, Inventory, NodeId, NodeState, Placement, Result, ServerId, ServerSpec};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -108,9 +108,15 @@ impl Handle {
         loads.get(node).and_then(|servers| servers.get(server)).copied().unwrap_or(0)
     }
 
-    /// Since its start this node has heard of the others, and knows the servers of all of them.
+    /// Since its start this node has heard of the others, and knows the servers of all of them that told them in time.
     pub fn is_settled(&self) -> bool {
         self.settled.load(Ordering::Acquire)
+    }
+
+    /// Another node is there that takes something new.
+    pub fn has_others(&self) -> bool {
+        let own = &self.register.node;
+        self.inventory.borrow().nodes.iter().any(|node| node.id != *own && node.state == NodeState::Alive)
     }
 
     pub(crate) fn settle(&self) {
@@ -135,7 +141,7 @@ impl Handle {
     ///
     /// # Errors
     /// `Conflict` when the id is taken and `replace` is not set, or the configuration of the node has it; `InvalidParams` when a variable
-    /// is not set or the specification is wrong; `QuotaExceeded`; `Unavailable`, at once, when the ledger is out of reach: what runs goes
+    /// is not set or the specification is wrong, and for another node where no other one has this registry; `QuotaExceeded`; `Unavailable`, at once, when the ledger is out of reach: what runs goes
     /// on running.
     pub async fn add(&self, spec: ServerSpec, home: Option<NodeId>, replace: bool) -> Result<()> {
         let id = &spec.id;
@@ -143,7 +149,14 @@ impl Handle {
             Placement::Any => home,
             Placement::Here => Some(home.unwrap_or_else(|| self.register.node.clone())),
         };
-        if home.as_ref() == Some(&self.register.node) {
+        let own = &self.register.node;
+        if let Some(other) = home.as_ref().filter(|home| self.register.owns_all && *home != own) {
+            let text = format!(
+                "node \"{other}\" would not see it: the ledger of node \"{own}\" is its own, and not in JetStream"
+            );
+            return Err(Error::new(ErrorKind::InvalidParams, text));
+        }
+        if home.as_ref() == Some(own) {
             if self.configured.contains(id) {
                 let text =
                     format!("server \"{id}\" exists already: in the configuration of this node, which goes first");

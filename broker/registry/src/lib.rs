@@ -17,6 +17,7 @@ mod placement;
 mod presence;
 mod queue;
 mod register;
+mod settling;
 mod state;
 pub mod store;
 mod supervisor;
@@ -70,6 +71,9 @@ pub struct Config {
     /// How long a node that starts listens before it counts as settled and takes leases: the nodes should know of each other, so that
     /// servers spread. More than a heartbeat, or zero where there are no other nodes.
     pub settle: Duration,
+    /// No other node has this registry. Then every server that is in it with the placement `here` is this node's, whatever the node was
+    /// called when it was registered.
+    pub owns_all: bool,
 }
 
 impl Config {
@@ -91,6 +95,7 @@ impl Config {
             version: "".into(),
             lease_ttl: Duration::from_secs(6),
             settle: Duration::ZERO,
+            owns_all: false,
         }
     }
 }
@@ -122,7 +127,7 @@ const COMMANDS: usize = 256;
 pub async fn start(config: Config, parts: Parts, configured: Vec<ServerSpec>) -> Result<Handle> {
     let (commands, inbox) = mpsc::channel(COMMANDS);
     let (publisher, inventory) = watch::channel(Arc::new(Inventory::default()));
-    let register = register::Register::new(config.node.clone(), parts.ledger.clone());
+    let register = register::Register::new(config.node.clone(), config.owns_all, parts.ledger.clone());
     let ids = configured.iter().map(|spec| spec.id.clone()).collect();
     let handle = Handle::new(commands, inventory, register, ids, parts.resolve.clone());
     let owner = owner::Owner::new(config, parts, handle.clone(), publisher, configured)?;

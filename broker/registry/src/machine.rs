@@ -28,6 +28,10 @@ pub const MAX_RECORD_BYTES: usize = 64 * 1024;
 /// Nodes that may run one server at a time.
 pub const MAX_REPLICAS: u16 = 64;
 
+/// What is said of a specification that cannot be read, whatever a library says of it.
+const UNREADABLE: &str = "unreadable specification of a server: it needs an id and a target; placement is \"here\" or \"any\", \
+                          replicas a number";
+
 /// Longest id of an agent.
 const MAX_AGENT_ID: usize = 64;
 
@@ -84,7 +88,8 @@ impl spanwire_model::Machine for Machine {
     fn apply(&self, view: &mut dyn ViewMut, entry: &Entry) -> Result<Applied, StoreError> {
         let change = match entry.command.body.read::<Change>() {
             Ok(change) => change,
-            Err(error) => return Ok(Err(invalid(format!("unreadable command for the registry: {error}")))),
+            // What a library says of it is nothing that nodes of different builds agree on.
+            Err(_) => return Ok(Err(invalid("unreadable command for the registry".to_owned()))),
         };
         match change {
             Change::PutServer { spec, home, replace } => put_server(view, entry, spec, home, replace),
@@ -149,7 +154,7 @@ fn put_server(
 ) -> Result<Applied, StoreError> {
     let head = match spec.read::<Head>() {
         Ok(head) => head,
-        Err(error) => return Ok(Err(invalid(format!("unreadable specification of a server: {error}")))),
+        Err(_) => return Ok(Err(invalid(UNREADABLE.to_owned()))),
     };
     let Head { id, .. } = &head;
     if let Some(refusal) = Kind::SERVERS.too_large(id.as_str(), &spec).or_else(|| wrong(&head, home.is_some())) {

@@ -2,14 +2,15 @@
 
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
+    sync::Arc,
     time::Duration,
 };
 
 use spanwire_mcp::Json;
-use spanwire_model::{Error, ErrorKind, Result, ServerId, ServerSpec};
+use spanwire_model::{Error, ErrorKind, Result, ServerId, ServerSpec, Store};
 use uuid::Uuid;
 
-use crate::{Handle, machine::Change, owner::Command, register::Register};
+use crate::{Handle, machine::Change, owner::Command, register::Register, store::books};
 
 /// Pause before the first attempt that follows one which failed; doubles.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
@@ -17,18 +18,20 @@ const FIRST_PAUSE: Duration = Duration::from_millis(250);
 /// Longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// Appends the servers as records of this node. They run meanwhile, whether the ledger is in reach or not.
-pub(crate) async fn run(handle: Handle, register: Register, kept: Vec<ServerSpec>) {
+/// Appends the servers as records of this node. They run meanwhile, whether the ledger is in reach or not. One that is removed meanwhile
+/// is in the store no longer, and stays removed.
+pub(crate) async fn run(handle: Handle, register: Register, store: Arc<dyn Store>, kept: Vec<ServerSpec>) {
     for spec in kept {
         let id = spec.id.clone();
         let mut pause = FIRST_PAUSE;
         loop {
             let result = tokio::select! {
                 () = handle.stopping().cancelled() => return,
-                result = append(&register, &spec) => result,
+                result = append_kept(&register, &*store, &spec) => result,
             };
             match result {
-                Ok(()) => {
+                Ok(false) => break,
+                Ok(true) => {
                     tracing::info!(server = %id, "is in the registry now");
                     handle.tell(Command::Migrated(id)).await;
                     break;
@@ -51,6 +54,14 @@ pub(crate) async fn run(handle: Handle, register: Register, kept: Vec<ServerSpec
     }
 }
 
+/// False when the store does not have it any more.
+async fn append_kept(register: &Register, store: &dyn Store, spec: &ServerSpec) -> Result<bool> {
+    if store.get(&books::server_key(&spec.id)).map_err(books::failed)?.is_none() {
+        return Ok(false);
+    }
+    append(register, spec).await.map(|()| true)
+}
+
 async fn append(register: &Register, spec: &ServerSpec) -> Result<()> {
     let spec_json = Json::from_serialize(spec).map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))?;
     let operation = operation(register.node.as_str(), &spec.id, &spec_json);
@@ -59,9 +70,10 @@ async fn append(register: &Register, spec: &ServerSpec) -> Result<()> {
     match register.append(operation, &change).await {
         // The registry may remember what we did for longer than the operation.
         Err(error) if error.kind == ErrorKind::Conflict => {
-            let there = register.servers()?.into_iter().find(|(id, _)| *id == spec.id).and_then(|(_, record)| record);
+            let (_, servers) = register.servers()?;
+            let there = servers.into_iter().find(|(id, _)| *id == spec.id).and_then(|(_, record)| record);
             match there {
-                Some(record) if record.home == home && record.spec == spec_json => Ok(()),
+                Some(record) if (register.owns_all || record.home == home) && record.spec == spec_json => Ok(()),
                 Some(_) | None => Err(error),
             }
         }

@@ -10,7 +10,10 @@ use spanwire_mcp::Era;
 use spanwire_model::{
     Inventory, Listing, NodeId, NodeInfo, Placed, Result, ServerEntry, ServerId, ServerSpec, Source, Write,
 };
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::{Instant, sleep_until},
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -97,6 +100,10 @@ pub(crate) struct Owner {
     publisher: watch::Sender<Arc<Inventory>>,
     beats: watch::Sender<Beat>,
     desired: Desired,
+    /// The last entry of the registry that `desired` knows.
+    read_to: u64,
+    /// When the registry is read again, though nothing tells of it: its view is behind `read_to`.
+    look_again: Option<Instant>,
     wishes: watch::Sender<Arc<Wishes>>,
     /// Cancelled when no lease is to be taken any more.
     leaving: CancellationToken,
@@ -124,7 +131,7 @@ impl Owner {
         let beat = Beat { incarnation: uuid::Uuid::now_v7().as_u64_pair().1, version: 1 };
         let kept = books::servers(&*parts.store)?;
         Ok(Self {
-            desired: Desired::new(config.node.clone(), configured, kept),
+            desired: Desired::new(config.node.clone(), config.owns_all, configured, kept),
             eras: books::eras(&*parts.store)?,
             register: handle.register().clone(),
             config: Arc::new(config),
@@ -132,6 +139,8 @@ impl Owner {
             handle,
             publisher,
             beats: watch::channel(beat).0,
+            read_to: 0,
+            look_again: None,
             wishes: watch::channel(Arc::default()).0,
             leaving: CancellationToken::new(),
             locals: BTreeMap::new(),
@@ -155,7 +164,8 @@ impl Owner {
         let tasks = self.handle.tasks().clone();
         let kept = self.desired.kept();
         if !kept.is_empty() {
-            tasks.spawn(migrate::run(self.handle.clone(), self.register.clone(), kept));
+            let store = self.parts.store.clone();
+            tasks.spawn(migrate::run(self.handle.clone(), self.register.clone(), store, kept));
         }
         let parts = placement::Parts {
             leases: self.parts.leases.clone(),
@@ -180,6 +190,9 @@ impl Owner {
                     Ok(()) => self.reconcile().await,
                     Err(_) => is_followed = false,
                 },
+                () = sleep_until(self.look_again.unwrap_or_else(Instant::now)), if self.look_again.is_some() => {
+                    self.reconcile().await;
+                }
                 () = stopping.cancelled() => break,
             }
             // What waits already becomes part of the same inventory.

@@ -24,6 +24,7 @@ use crate::{
     Config, Handle,
     owner::Command,
     presence::{MAX_NODES, Patience, Presence},
+    settling::Settling,
     state::{Beat, NodeState},
 };
 
@@ -122,8 +123,7 @@ impl Peers {
         let mut draining = self.handle.draining();
         let mut ticks = tokio::time::interval(self.config.heartbeat);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        // Every node that is there has spoken once by then.
-        let heard_all = Instant::now() + self.config.settle;
+        let mut settling = Settling::new(self.config.settle);
         let mut looks = tokio::time::interval(self.config.heartbeat / LOOKS);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -132,7 +132,8 @@ impl Peers {
                 _ = ticks.tick() => self.speak().await,
                 _ = looks.tick() => {
                     self.look(false).await;
-                    if Instant::now() >= heard_all && self.peers.values().all(|peer| peer.known.is_some()) {
+                    let knows_all = self.peers.values().all(|peer| peer.known.is_some());
+                    if settling.is_over(self.backbone.is_connected(), knows_all, Instant::now()) {
                         self.handle.settle();
                     }
                 }

@@ -13,7 +13,7 @@ use std::{
 };
 
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
-use spanwire_model::{Holdings, Inventory, Lease, Leases, NodeId, NodeState, Placed, Result, ServerId};
+use spanwire_model::{Holding, Holdings, Inventory, Lease, Leases, NodeId, NodeState, Placed, Result, ServerId};
 use tokio::{
     sync::{oneshot, watch},
     time::{Instant, sleep_until},
@@ -153,9 +153,10 @@ impl Placement {
         let alive = alive(&inventory, &self.config.node);
         self.seats.retain(|id, seat| wishes.contains_key(id) || matches!(seat, Seat::Busy));
         let (mut next, mut due) = (None::<Instant>, Vec::new());
+        let is_there = |node: &NodeId| *node != self.config.node && inventory.nodes.iter().any(|info| info.id == *node);
         for (id, replicas) in wishes.iter() {
             let rank = rank::rank(id, &self.config.node, &alive);
-            let free = free_replica(id, *replicas, rank, &holdings);
+            let free = free_replica(id, *replicas, rank, &holdings, &is_there);
             let seat = self.seats.entry(id.clone()).or_insert(Seat::Full);
             let at = match (&*seat, free) {
                 (Seat::Busy, _) => continue,
@@ -165,19 +166,19 @@ impl Placement {
                     continue;
                 }
                 (Seat::Due(at), Some(_)) => *at,
-                (Seat::Full | Seat::Resting(_), Some(_)) => now + delay(rank, *replicas),
+                (Seat::Full | Seat::Resting(_), Some(_)) => {
+                    // Once: were it counted from each look anew, it would never be over.
+                    let at = now + delay(rank, *replicas);
+                    *seat = Seat::Due(at);
+                    at
+                }
             };
             match free {
                 Some(replica) if at <= now => {
                     *seat = Seat::Busy;
                     due.push((id.clone(), replica));
                 }
-                Some(_) | None => {
-                    if !matches!(seat, Seat::Resting(_)) {
-                        *seat = Seat::Due(at);
-                    }
-                    next = Some(next.map_or(at, |next| next.min(at)));
-                }
+                Some(_) | None => next = Some(next.map_or(at, |next| next.min(at))),
             }
         }
         for (id, replica) in due {
@@ -238,11 +239,21 @@ fn alive(inventory: &Inventory, own: &NodeId) -> BTreeSet<NodeId> {
     alive.chain([own.clone()]).collect()
 }
 
-/// The replica that the node of this rank takes: its own one if that is free, else the first free one.
-fn free_replica(id: &ServerId, replicas: u16, rank: usize, holdings: &Holdings) -> Option<u16> {
-    let is_free = |replica: &u16| !holdings.contains_key(lease_name(id, *replica).as_str());
+/// The replica that the node of this rank takes: its own one if that is free, else the first free one. Where there is none, one whose
+/// holder is not there: what is known of the leases is old while they are out of reach, and taking one finds out the truth. A seat of
+/// this node that is not busy has no lease, so it is not there for its own ones.
+fn free_replica(
+    id: &ServerId,
+    replicas: u16,
+    rank: usize,
+    holdings: &Holdings,
+    is_there: &impl Fn(&NodeId) -> bool,
+) -> Option<u16> {
+    let holding = |replica: u16| holdings.get(lease_name(id, replica).as_str());
     let own = u16::try_from(rank).ok().filter(|rank| *rank < replicas);
-    own.into_iter().chain(0..replicas).find(is_free)
+    let all = || own.into_iter().chain(0..replicas);
+    let find = |is_it: &dyn Fn(Option<&Holding>) -> bool| all().find(|replica| is_it(holding(*replica)));
+    find(&|holding| holding.is_none()).or_else(|| find(&|holding| holding.is_some_and(|one| !is_there(&one.node))))
 }
 
 /// How long a node of this rank lets the others go first.

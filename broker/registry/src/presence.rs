@@ -49,6 +49,14 @@ impl Presence {
 
     /// The own voice came back.
     pub(crate) fn echo(&mut self, now: Instant) {
+        self.hear(now);
+    }
+
+    /// Something arrived. After a pause of this node it may do so before the first look at the clock.
+    fn hear(&mut self, now: Instant) {
+        if now.duration_since(self.heard) > self.patience.suspect {
+            self.hears_since = now;
+        }
         self.heard = now;
     }
 
@@ -64,7 +72,7 @@ impl Presence {
 
     /// A node said that it is there. True when it is shown otherwise than before.
     pub(crate) fn alive(&mut self, node: &NodeId, is_draining: bool, version: &Arc<str>, now: Instant) -> bool {
-        self.heard = now;
+        self.hear(now);
         let shown = if is_draining { NodeState::Draining } else { NodeState::Alive };
         let seen = Seen { last: now, is_draining, version: version.clone(), shown };
         let before = self.nodes.insert(node.clone(), seen);
@@ -73,7 +81,7 @@ impl Presence {
 
     /// A node said that it leaves. True when it was there.
     pub(crate) fn left(&mut self, node: &NodeId, now: Instant) -> bool {
-        self.heard = now;
+        self.hear(now);
         self.nodes.remove(node).is_some()
     }
 

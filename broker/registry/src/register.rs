@@ -4,7 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use serde::de::DeserializeOwned;
 use spanwire_mcp::Json;
-use spanwire_model::{Author, Command, Error, ErrorKind, Ledger, NodeId, Principal, Result, ServerId, Shard};
+use spanwire_model::{
+    Author, Command, Error, ErrorKind, Ledger, NodeId, Principal, Result, ServerId, Shard, ShardState,
+};
 use tokio::{sync::watch, time::Instant};
 use uuid::Uuid;
 
@@ -13,16 +15,21 @@ use crate::machine::{self, AgentRecord, COMMAND_VERSION, Change, ServerRecord};
 /// Longest that one attempt at a change may take; there are two.
 const APPEND_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// A server and its record; `None` for one that cannot be read.
+pub(crate) type Found = (ServerId, Option<ServerRecord>);
+
 /// The registry's shard of the ledger, as this node sees it.
 #[derive(Clone)]
 pub(crate) struct Register {
     pub(crate) node: NodeId,
+    /// See [`Config::owns_all`](crate::Config::owns_all).
+    pub(crate) owns_all: bool,
     ledger: Arc<dyn Ledger>,
 }
 
 impl Register {
-    pub(crate) fn new(node: NodeId, ledger: Arc<dyn Ledger>) -> Self {
-        Self { node, ledger }
+    pub(crate) fn new(node: NodeId, owns_all: bool, ledger: Arc<dyn Ledger>) -> Self {
+        Self { node, owns_all, ledger }
     }
 
     /// Appends a change on the operator's behalf, and returns its outcome.
@@ -51,14 +58,20 @@ impl Register {
         outcome.read().map_err(odd)
     }
 
-    /// All servers, in the order of their ids. `None` for a record that cannot be read.
-    pub(crate) fn servers(&self) -> Result<Vec<(ServerId, Option<ServerRecord>)>> {
-        let mut servers = Vec::new();
-        self.ledger.read(Shard::REGISTRY, &mut |view, _| {
-            servers = machine::servers(view)?;
+    /// All servers, in the order of their ids, and the last entry that this is read from.
+    pub(crate) fn servers(&self) -> Result<(u64, Vec<Found>)> {
+        let mut servers = (0, Vec::new());
+        self.ledger.read(Shard::REGISTRY, &mut |view, sequence| {
+            servers = (sequence, machine::servers(view)?);
             Ok(())
         })?;
         Ok(servers)
+    }
+
+    /// Whether what is read here follows the log. It does not while it is made anew, for one.
+    pub(crate) fn is_following(&self) -> bool {
+        let shards = self.ledger.status();
+        shards.iter().any(|status| status.shard == Shard::REGISTRY && status.state == ShardState::Following)
     }
 
     /// All agents, in the order of their ids.

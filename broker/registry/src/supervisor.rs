@@ -7,8 +7,8 @@ use std::{sync::Arc, time::Duration};
 use backon::{BackoffBuilder, ExponentialBuilder};
 use spanwire_mcp::{Era, Json, Method};
 use spanwire_model::{
-    Connected, Connector, Error, ErrorKind, Health, ListKind, Listing, NodeInfo, NodeState, Notice, Principal, Result,
-    ServerFacts, ServerId, ServerSpec, ServerState, Target, Upstream, UpstreamCall,
+    Connected, Connector, Error, ErrorKind, Health, ListKind, Listing, Notice, Principal, Result, ServerFacts,
+    ServerId, ServerSpec, ServerState, Target, Upstream, UpstreamCall,
 };
 use tokio::{
     sync::mpsc,
@@ -155,8 +155,7 @@ impl Supervisor {
     }
 
     fn others_may_run_it(&self) -> bool {
-        let is_other = |node: &NodeInfo| node.id != self.config.node && node.state == NodeState::Alive;
-        self.claim.is_some() && self.handle.inventory().nodes.iter().any(is_other)
+        self.claim.is_some() && self.handle.has_others()
     }
 
     /// Tells the owner that a placed server is over.

@@ -1,8 +1,8 @@
 //! Sends a permitted call to its server: directly when it is attached here, over the backbone when it is not, and to another replica when
 //! one says that it has executed nothing.
 //!
-//! A call is tried again only after an answer that says so, before anything else came of it, and at each replica once. Whenever its
-//! outcome is unknown, that is its outcome.
+//! A call is tried again only after an answer that says so, before anything else came of it, and at each replica once, or once after each
+//! pause while it is held. Whenever its outcome is unknown, that is its outcome.
 
 use std::{
     sync::{
@@ -75,12 +75,14 @@ pub(crate) fn forward(inner: &Arc<Inner>, forward: Forward) -> Reply {
     let (inner, context) = (inner.clone(), span.context());
     Reply::new(stream! {
         let mut search = Search::new(permitted.call(), permitted.route(), back.as_ref());
+        let mut held = Duration::ZERO;
         let mut outcome = loop {
             let Some(target) = search.next(&inner) else {
                 match search.wait(&inner).await {
-                    Some(held) => {
+                    Some(waited) => {
+                        held += waited;
                         span.set_ms(names::SPANWIRE_HELD_MS, held);
-                        elsewhere.add(held);
+                        elsewhere.add(waited);
                         continue;
                     }
                     None => break Err(nobody(&mut span, &mut search, permitted.route())),

@@ -57,18 +57,23 @@ pub(crate) fn remote(
         describe_bus(&mut span, &inner, "publish", "send", &route, &call);
         describe_attempt(&mut span, &attempt);
         let request = bus_request(&call, &route, budget, span.context());
-        let (started, sent) = (Instant::now(), Sent::to(&inner, &route.server, &attempt.node));
-        let mut heard = false;
+        let (started, mut sent) = (Instant::now(), Sent::to(&inner, &route.server, &attempt.node, &call.method));
         let mut frames: BusReply = inner.backbone.request(Address::Node(attempt.node.clone()), request);
         let outcome = loop {
             let frame = timeout_at(deadline + GRACE, frames.next()).await;
             match frame {
                 Ok(Some(Ok(Frame::Progress(payload)))) => match read_notification(&payload) {
-                    Ok(notification) => yield Event::Progress(notification),
+                    Ok(notification) => {
+                        sent.heard();
+                        yield Event::Progress(notification);
+                    }
                     Err(error) => break Err(error),
                 },
                 Ok(Some(Ok(Frame::Message(payload)))) => match read_notification(&payload) {
-                    Ok(notification) => yield Event::Notification(notification),
+                    Ok(notification) => {
+                        sent.heard();
+                        yield Event::Notification(notification);
+                    }
                     Err(error) => break Err(error),
                 },
                 Ok(Some(Ok(Frame::End { payload, elapsed }))) => {
@@ -84,14 +89,13 @@ pub(crate) fn remote(
                     format!("server \"{}\" did not answer {} within {} ms", route.server, call.method, budget.as_millis()),
                 )),
             }
-            heard = true;
         };
         elsewhere.add(started.elapsed());
         if let Err(error) = &outcome {
             span.fail(error);
         }
         span.end();
-        sent.ended(&outcome, heard);
+        sent.ended(&outcome);
         drop(frames);
         yield Event::Done(outcome);
     })

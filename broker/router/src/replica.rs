@@ -14,6 +14,7 @@ use std::{
     },
 };
 
+use spanwire_mcp::Method;
 use spanwire_model::{Inventory, NodeId, NodeState, Outcome, ServerEntry, ServerId};
 use spanwire_registry::Handle as Registry;
 use tokio::time::Instant;
@@ -63,6 +64,9 @@ pub(crate) struct Sent {
     inner: Arc<Inner>,
     key: (ServerId, NodeId),
     is_trial: bool,
+    /// It is work for the replica, and its end is near.
+    is_work: bool,
+    was_heard: bool,
     verdict: Verdict,
 }
 
@@ -152,24 +156,37 @@ impl Replicas {
 }
 
 impl Sent {
-    /// A call is sent to a replica.
-    pub(crate) fn to(inner: &Arc<Inner>, server: &ServerId, node: &NodeId) -> Self {
+    /// A call is sent to a replica. A listen stream is no work and no trial: it may last for hours without a word.
+    pub(crate) fn to(inner: &Arc<Inner>, server: &ServerId, node: &NodeId, method: &Method) -> Self {
+        let is_work = *method != Method::Listen;
         let key = (server.clone(), node.clone());
         let mut known = inner.replicas.known();
         let entry =
             known.entry(key.clone()).or_insert(Known { outstanding: 0, breaker: Breaker::Closed { failures: 0 } });
-        entry.outstanding += 1;
-        let (breaker, is_trial) = entry.breaker.begin(Instant::now());
-        entry.breaker = breaker;
+        let mut is_trial = false;
+        if is_work {
+            entry.outstanding += 1;
+            (entry.breaker, is_trial) = entry.breaker.begin(Instant::now());
+        }
         drop(known);
-        Self { inner: inner.clone(), key, is_trial, verdict: Verdict::Unknown }
+        Self { inner: inner.clone(), key, is_trial, is_work, was_heard: false, verdict: Verdict::Unknown }
     }
 
-    /// The call has its outcome. `heard` is whether anything came of it before.
-    pub(crate) fn ended(mut self, outcome: &Outcome, heard: bool) {
+    /// Something came of the call, which goes on.
+    pub(crate) fn heard(&mut self) {
+        if std::mem::replace(&mut self.was_heard, true) {
+            return;
+        }
+        if let Some(entry) = self.inner.replicas.known().get_mut(&self.key) {
+            entry.breaker = entry.breaker.heard();
+        }
+    }
+
+    /// The call has its outcome.
+    pub(crate) fn ended(mut self, outcome: &Outcome) {
         // Without a connection of our own, an error says nothing of the other node.
         if self.inner.backbone.is_connected() || outcome.is_ok() {
-            self.verdict = verdict(outcome, heard);
+            self.verdict = verdict(outcome, self.was_heard);
         }
     }
 }
@@ -181,7 +198,7 @@ impl Drop for Sent {
         let chance = (replicas.roll() >> 11) as f64 / (1_u64 << 53) as f64;
         let mut known = replicas.known();
         let Some(entry) = known.get_mut(&self.key) else { return };
-        entry.outstanding = entry.outstanding.saturating_sub(1);
+        entry.outstanding = entry.outstanding.saturating_sub(u32::from(self.is_work));
         let before = entry.breaker;
         entry.breaker = before.end(self.verdict, self.is_trial, Instant::now(), chance);
         let is_news = entry.breaker.is_open() && !before.is_open();

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use spanwire_mcp::Method;
 use spanwire_model::{Call, Error, ErrorKind, Inventory, NodeId, Route, ServerId};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::{
     Inner,
@@ -13,11 +13,17 @@ use crate::{
     replica::{Candidate, Standing, callable},
 };
 
-/// Attempts of one call, over all replicas.
+/// Attempts of one call, over all replicas, between two pauses of a held call.
 const MAX_ATTEMPTS: u32 = 6;
 
-/// Longest that a call is held until its server is on some node again.
+/// Longest that a call is held, over all its pauses, until its server is on some node again.
 const HOLD_AT_MOST: Duration = Duration::from_secs(20);
+
+/// After this time, times the attempts before, a held call tries again the replicas that have executed nothing.
+const HOLD_PAUSE: Duration = Duration::from_millis(250);
+
+/// Longest pause of a held call.
+const HOLD_PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// Calls that are held at a time.
 pub(crate) const MAX_HELD: usize = 256;
@@ -40,6 +46,10 @@ pub(crate) struct Search {
     /// The nodes that said that they have executed nothing.
     tried: Vec<NodeId>,
     attempts: u32,
+    /// Those since the last pause.
+    attempts_since: u32,
+    /// When the call is not held any longer; set when it is held first.
+    held_until: Option<Instant>,
     /// The one that is tried now.
     current: Option<NodeId>,
     last_error: Option<Error>,
@@ -55,6 +65,8 @@ impl Search {
             is_bound: back.is_some_and(|back| back.is_bound),
             tried: Vec::new(),
             attempts: 0,
+            attempts_since: 0,
+            held_until: None,
             current: None,
             last_error: None,
             deadline: deadline(call, route.call_timeout),
@@ -73,7 +85,7 @@ impl Search {
 
     /// Whether another replica may be asked when this one has executed nothing.
     pub(crate) fn may_go_on(&self) -> bool {
-        !self.is_bound && self.attempts < MAX_ATTEMPTS && Instant::now() < self.deadline
+        !self.is_bound && self.attempts_since < MAX_ATTEMPTS && Instant::now() < self.deadline
     }
 
     /// The replica that was asked has executed nothing.
@@ -91,6 +103,7 @@ impl Search {
     pub(crate) fn next(&mut self, inner: &Inner) -> Option<Target> {
         let target = self.look(inner)?;
         self.attempts += 1;
+        self.attempts_since += 1;
         self.current = Some(match &target {
             Target::Here => inner.config.node.clone(),
             Target::There(replica) => replica.node.clone(),
@@ -126,11 +139,11 @@ impl Search {
         }
     }
 
-    /// Waits until a server that may run on any node is on one again; how long that took. `None` when it is not, or in nobody's
-    /// hands to be.
+    /// Waits until a server that may run on any node is on one again, or for a pause when it never went away: whoever could not be
+    /// reached may be reached then. How long that took; `None` when the server is not back, or in nobody's hands to be.
     pub(crate) async fn wait(&mut self, inner: &Arc<Inner>) -> Option<Duration> {
         let is_away = self.last_error.as_ref().is_none_or(|error| error.kind == ErrorKind::Unavailable);
-        if self.is_bound || self.is_listen || !is_away || self.attempts >= MAX_ATTEMPTS {
+        if self.is_bound || self.is_listen || !is_away || self.attempts_since >= MAX_ATTEMPTS {
             return None;
         }
         // Without a connection of its own this node would not hear where the server is: better to say so at once.
@@ -144,14 +157,20 @@ impl Search {
         let _place = inner.held.try_acquire().ok()?;
         let _gauge = inner.telemetry.metrics().held();
         let since = Instant::now();
-        let until = self.deadline.min(since + HOLD_AT_MOST);
+        let until = *self.held_until.get_or_insert(self.deadline.min(since + HOLD_AT_MOST));
+        let pause = sleep_until(since + HOLD_PAUSE.saturating_mul(self.attempts).min(HOLD_PAUSE_MAX));
         let came = async {
+            tokio::pin!(pause);
+            let mut has_paused = false;
             loop {
-                if self.is_back(&inventories.borrow_and_update(), inner) {
+                if self.is_back(&inventories.borrow_and_update(), inner, has_paused) {
                     return true;
                 }
-                if inventories.changed().await.is_err() {
-                    return false;
+                tokio::select! {
+                    () = &mut pause, if !has_paused => has_paused = true,
+                    changed = inventories.changed() => if changed.is_err() {
+                        return false;
+                    },
                 }
             }
         };
@@ -159,11 +178,16 @@ impl Search {
         came.then(|| since.elapsed())
     }
 
-    /// True when a replica can be called that was not tried. One that went away and came back is another one.
-    fn is_back(&mut self, inventory: &Inventory, inner: &Inner) -> bool {
+    /// True when a replica can be called that was not tried. One that went away and came back is another one, and so is any after a
+    /// pause.
+    fn is_back(&mut self, inventory: &Inventory, inner: &Inner, has_paused: bool) -> bool {
         let mut now: Vec<NodeId> = callable(inventory, &self.server).cloned().collect();
         if inner.registry.attached(&self.server).is_some() {
             now.push(inner.config.node.clone());
+        }
+        if has_paused && !now.is_empty() {
+            self.tried.clear();
+            self.attempts_since = 0;
         }
         self.tried.retain(|node| now.contains(node));
         now.iter().any(|node| !self.tried.contains(node))

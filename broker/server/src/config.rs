@@ -26,7 +26,7 @@ mod server;
 #[allow(unused_imports, reason = "read by the composition root")]
 pub(crate) use access::Prefix;
 pub(crate) use access::{PrincipalTable, View};
-pub(crate) use check::CONTEXT_SERVER;
+pub(crate) use check::{ANY_NEEDS_JETSTREAM, CONTEXT_SERVER};
 pub(crate) use error::{ConfigError, Problem};
 pub(crate) use grant::{Grant, GrantVerb};
 pub(crate) use interpolate::{Lookup, from_environment, interpolate};
@@ -78,7 +78,7 @@ pub(crate) struct Config {
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct NodeSection {
     /// Id of this node, different from all others on the backbone: 1 to 64 of a-z, 0-9 and -, beginning with a letter.
-    /// Default: made from the host name.
+    /// Default: made from the host name at the first start, and kept in the data folder.
     #[schemars(with = "Option<String>")]
     pub(crate) id: Option<NodeId>,
     /// The tenant that this node serves. Nodes of different tenants do not see each other. Default: `default`.
@@ -97,6 +97,19 @@ impl Config {
     /// The folder for state.
     pub(crate) fn data_dir(&self) -> PathBuf {
         self.node.data_dir.clone().unwrap_or_else(default_data_dir)
+    }
+
+    /// True when the ledger, and with it the leases, are of this node alone.
+    pub(crate) fn has_local_ledger(&self) -> bool {
+        match self.ledger.store {
+            LedgerStore::Local => true,
+            LedgerStore::Auto | LedgerStore::Jetstream => self.nats.is_none(),
+        }
+    }
+
+    /// True when there may be other nodes, and none of them sees the leases of this one.
+    pub(crate) fn has_leases_apart(&self) -> bool {
+        self.nats.is_some() && self.has_local_ledger()
     }
 
     /// True when both edges listen on loopback addresses only.

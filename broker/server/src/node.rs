@@ -31,6 +31,8 @@ const FLUSH: Duration = Duration::from_secs(2);
 
 /// A node that answers on its addresses. Dropping it without [`RunningNode::shutdown`] stops it at once.
 pub(crate) struct RunningNode {
+    /// Its id.
+    pub(crate) id: NodeId,
     /// Where HTTP answers.
     pub(crate) http_addr: SocketAddr,
     /// Where gRPC answers.
@@ -52,15 +54,15 @@ pub(crate) struct RunningNode {
 
 /// Starts a node and returns when it answers. Servers are still starting then: see `inventory`.
 pub(crate) async fn start(config: Config) -> anyhow::Result<RunningNode> {
-    let node = config.node_id()?;
     gate::check(&config)?;
     // The addresses first: a port that is taken should not have started anything.
     let http = bind(config.listen.http, "http").await?;
     let grpc = bind(config.listen.grpc, "grpc").await?;
     let (http_addr, grpc_addr) = (http.local_addr()?, grpc.local_addr()?);
 
-    let (telemetry, otlp_endpoint) = build::telemetry(&config, &node)?;
     let data = files::data_dir(&config)?;
+    let node = files::node_id(&config, &data)?;
+    let (telemetry, otlp_endpoint) = build::telemetry(&config, &node)?;
     let token = files::operator_token(&data)?;
     let Rooms { registry, router, backbone, durable, contexts } = rooms(&config, &node, &data, &telemetry).await?;
 
@@ -81,7 +83,9 @@ pub(crate) async fn start(config: Config) -> anyhow::Result<RunningNode> {
         sessions: edge.sessions.clone(),
         durable: durable.clone(),
         contexts,
+        leases_apart: config.has_leases_apart(),
     });
+    let id = node.clone();
     let cluster = spanwire_http::server::Cluster { node, relay: Arc::new(router.clone()) };
     let (app, sessions) =
         spanwire_http::server::clustered(edge, dispatch, Arc::new(gate::Tokens(router.clone())), cluster);
@@ -97,6 +101,7 @@ pub(crate) async fn start(config: Config) -> anyhow::Result<RunningNode> {
     });
     let inventory = registry.watch();
     Ok(RunningNode {
+        id,
         http_addr,
         grpc_addr,
         inventory,
@@ -161,7 +166,7 @@ async fn bind(address: SocketAddr, what: &str) -> anyhow::Result<TcpListener> {
 
 impl RunningNode {
     /// Leaves without a failed call. First it is only said: `/readyz` fails and the other nodes send nothing new, while everything is
-    /// still answered for `limits.drain_grace_ms`, and placed servers go to other nodes. Then running calls may finish within
+    /// still answered for `limits.drain_grace_ms`, and placed servers go to other nodes, if there are any: else they answer to the end. Then running calls may finish within
     /// `limits.shutdown_timeout_ms`, and all stops: edges first, then the router, then the servers, the ledger, the backbone, and telemetry
     /// last, so that every span of the way down is still delivered.
     pub(crate) async fn shutdown(self) {
@@ -175,7 +180,13 @@ impl RunningNode {
                 tracing::warn!("connections were still open at the end of the time to drain");
             }
         };
-        tokio::join!(self.registry.hand_over(self.drain), leave);
+        if self.registry.has_others() {
+            tokio::join!(self.registry.hand_over(self.drain), leave);
+        } else {
+            // Nobody would take them over: their calls would wait in vain.
+            leave.await;
+            self.registry.hand_over(self.drain).await;
+        }
         self.registry.shutdown(self.drain).await;
         self.durable.close(self.drain).await;
         self.backbone.close().await;

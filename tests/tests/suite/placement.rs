@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use spanwire_rpc::v1::{Placement, ServerInfo, ServerState, ShardState, StatusRequest};
 use spanwire_tests::{
     nats::NatsServer,
-    node::{Node, STOP_TIMEOUT},
+    node::{Caller, Node, STOP_TIMEOUT, http_client},
 };
 use tokio::time::{Instant, sleep};
 
@@ -284,4 +284,23 @@ async fn replicas_run_on_so_many_nodes_and_one_that_leaves_hands_over_without_a_
         String::from_utf8_lossy(&table.stdout).contains("many: 1 of 2 replicas").then_some(())
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_leaves_alone_answers_for_its_placed_servers_to_the_end() {
+    let command = Value::from(env!("CARGO_BIN_EXE_spanwire-fault-server"));
+    let config = format!("[limits]\ndrain_grace_ms = 5000\n\n[servers.fs]\ncommand = {command}\nplacement = \"any\"");
+    let mut node = Node::start_as("alone", &config).await.unwrap();
+    runs(&node, "fs", 1, &BTreeSet::new()).await;
+    let (caller, ready) = (Caller::new(node.mcp_url("")), node.url("readyz"));
+    let leaving = tokio::spawn(async move { node.terminate().await });
+    eventually("it drains", async || {
+        let answer = http_client().get(&ready).send().await.ok()?;
+        (answer.status().as_u16() == 503).then_some(())
+    })
+    .await;
+    for _ in 0..10 {
+        caller.call("fs__echo", json!({ "text": "x" })).await.unwrap();
+    }
+    assert_eq!(leaving.await.unwrap().unwrap().code(), Some(0));
 }

@@ -2,6 +2,7 @@ use axum::{
     body::{Body, to_bytes},
     http::{Request, StatusCode, header},
 };
+use spanwire_model::Placed;
 use tower::ServiceExt;
 
 use super::*;
@@ -32,7 +33,7 @@ async fn pages_for_probes_and_scrapers() {
     let (status, content_type, body) = get(&node, "/readyz").await;
     assert_eq!((status, body.as_str()), (StatusCode::OK, r#"{"missing":[],"ready":true}"#));
     assert_eq!(content_type, "application/json");
-    node.control.change(|servers| servers.push(server("new", "here", ServerState::Starting, 0)));
+    node.control.change(|servers| servers.push(begun(server("new", "here", ServerState::Starting, 0), 0, None)));
     let (status, _, body) = get(&node, "/readyz").await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(body, r#"{"missing":["server \"new\" is starting"],"ready":false}"#);
@@ -42,15 +43,26 @@ async fn pages_for_probes_and_scrapers() {
 #[tokio::test]
 async fn only_the_own_servers_and_the_backbone_hold_readiness_up() {
     let node = Node::start(None).await;
-    let check = |state: ServerState, at: &str, connected: bool, expected: &[&str]| {
-        let status = Status { backbone_connected: connected, ..node.control.status() };
-        let inventory =
-            Inventory { version: 1, servers: vec![server("git", at, state, 0)], nodes: Vec::new(), wanted: Vec::new() };
-        assert_eq!(missing(&status, &inventory), expected);
+    let check = |state: ServerState, at: &str, restarts: u32, placed: Option<Placed>, expected: &[&str]| {
+        let servers = vec![begun(server("git", at, state, 0), restarts, placed)];
+        let inventory = Inventory { version: 1, servers, nodes: Vec::new(), wanted: Vec::new() };
+        assert_eq!(missing(&node.control.status(), &inventory), expected);
     };
-    check(ServerState::Starting, "here", true, &["server \"git\" is starting"]);
-    check(ServerState::Starting, "there", true, &[]);
-    check(ServerState::Down, "here", true, &[]);
-    check(ServerState::Ready, "here", false, &["backbone \"memory\" is not connected"]);
+    check(ServerState::Starting, "here", 0, None, &["server \"git\" is starting"]);
+    check(ServerState::Starting, "there", 0, None, &[]);
+    check(ServerState::Down, "here", 0, None, &[]);
+    // It was there, and is started again.
+    check(ServerState::Starting, "here", 1, None, &[]);
+    // It was taken over from another node.
+    check(ServerState::Starting, "here", 0, Some(Placed { replica: 0, token: 7 }), &[]);
+    let alone = Status { backbone_connected: false, ..node.control.status() };
+    assert_eq!(missing(&alone, &Inventory::default()), ["backbone \"memory\" is not connected"]);
     node.stop().await;
+}
+
+/// The same server, started so many times again, and placed or not.
+fn begun(mut server: Arc<ServerEntry>, restarts: u32, placed: Option<Placed>) -> Arc<ServerEntry> {
+    let entry = Arc::make_mut(&mut server);
+    (entry.health.restarts, entry.placed) = (restarts, placed);
+    server
 }

@@ -79,9 +79,11 @@ async fn a_node_that_drains_is_not_ready() {
     assert_eq!(missing(&starting, &Inventory::default()), ["the other nodes have not all told their servers yet"]);
     starting = Status { settled: true, ..starting };
     starting.shards.truncate(1);
-    starting.shards[0].state = ShardState::CatchingUp;
-    let expected = format!("shard {} of the ledger is catching up", starting.shards[0].shard);
-    assert_eq!(missing(&starting, &Inventory::default()), [expected]);
+    for (state, word) in [(ShardState::CatchingUp, "catching up"), (ShardState::Rebuilding, "rebuilding")] {
+        starting.shards[0].state = state;
+        let expected = format!("shard {} of the ledger is {word}", starting.shards[0].shard);
+        assert_eq!(missing(&starting, &Inventory::default()), [expected]);
+    }
     starting.uptime = Duration::from_secs(31);
     assert!(missing(&starting, &Inventory::default()).is_empty(), "calls go on without the ledger");
     node.stop().await;

@@ -42,7 +42,7 @@ pub(super) fn apply(
     for operation in &transaction.operations {
         done.push(operate(&mut space, operation)?);
     }
-    let of = command::digest(space.name, transaction).map_err(|error| invalid(format!("not JSON: {error}")))?;
+    let of = command::digest(space.name, transaction).map_err(|_| invalid("the transaction is not JSON"))?;
     space.finish()?;
     outcome(&Outcome { of, done })
 }

@@ -9,6 +9,9 @@ use super::{equal::equal, tree::Node};
 const MAX_STEPS: usize = 256;
 /// Most bytes that a patch adds to a value, copies included.
 const MAX_ADDED: usize = 1024 * 1024;
+/// What is said of a patch that is none. What a library says is nothing that nodes of different builds agree on.
+const NO_STEPS: &str =
+    "it must be an array of objects with \"op\" and \"path\", and \"from\" or \"value\" where they are needed";
 
 /// Why a patch was not applied.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,7 +39,7 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Json>, D
 
 /// The value with all steps done in order.
 pub(crate) fn json_patch(value: &Json, patch: &Json) -> Result<Json, Misfit> {
-    let steps: Vec<Step> = patch.read().map_err(|error| Misfit::Patch(error.to_string()))?;
+    let steps: Vec<Step> = patch.read().map_err(|_| Misfit::Patch(NO_STEPS.to_owned()))?;
     if steps.len() > MAX_STEPS {
         return Err(Misfit::Patch(format!("it has {} steps, the limit is {MAX_STEPS}", steps.len())));
     }

@@ -182,6 +182,37 @@ fn what_makes_no_sense_is_refused_and_changes_nothing() {
     }
 }
 
+/// What is refused is part of what nodes hash: the words of version 1 stay, whatever the libraries of a build say.
+#[test]
+fn the_words_of_refusals_never_change() {
+    let mut shard = Shard::new(Quotas::default());
+    shard.one(put("a", r#"{"x":1}"#)).unwrap();
+    let none = "the patch of key \"a\" is none: ";
+    let steps =
+        "it must be an array of objects with \"op\" and \"path\", and \"from\" or \"value\" where they are needed";
+    for (patch, expected) in [
+        ("{}", format!("{none}{steps}")),
+        ("[7]", format!("{none}{steps}")),
+        (r#"[{"op":"add"}]"#, format!("{none}{steps}")),
+        (r#"[{"op":7,"path":"/x"}]"#, format!("{none}{steps}")),
+        (r#"[{"op":"add","op":"add","path":"/x"}]"#, format!("{none}{steps}")),
+        (r#"[{"op":"add","path":"/x"}]"#, format!("{none}step 0: \"add\" needs a value")),
+        (r#"[{"op":"move","path":"/x"}]"#, format!("{none}step 0: \"move\" needs a \"from\"")),
+        (r#"[{"op":"nope","path":"/x"}]"#, format!("{none}step 0: there is no \"nope\"")),
+        (r#"[{"op":"remove","path":"x"}]"#, format!("{none}step 0: \"x\" is no JSON pointer")),
+        (r#"[{"op":"remove","path":"/y"}]"#, "the patch does not fit key \"a\": step 0: there is no \"/y\"".to_owned()),
+    ] {
+        let (_, text) = shard.refused(Operation::PatchJson { key: key("a"), patch: json(patch) });
+        assert_eq!(text, expected, "{patch}");
+    }
+    let mut entry = shard.entry(&Body::Drop { space: space("s") });
+    for body in ["{}", "[]", r#"{"write":{"space":"/","transaction":{"do":[]}}}"#, r#"{"later":{}}"#] {
+        entry.command.body = json(body);
+        let refusal = shard.memory.apply(&ContextMachine, &entry).unwrap_err();
+        assert_eq!((refusal.text.as_str(), refusal.data), ("this is no command of the context", None), "{body}");
+    }
+}
+
 #[test]
 fn quotas_are_kept() {
     let mut shard = Shard::new(small());

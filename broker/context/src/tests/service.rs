@@ -90,10 +90,34 @@ async fn a_write_whose_outcome_is_unknown_is_found_out_by_its_operation() {
     let again = Options { operation: Some(operation), ..options() };
     let written = ann.write(&space("s"), once(), again).await.unwrap();
     assert_eq!((written.sequence, written.results[0].length), (1, Some(1)));
-    let other = ann.write(&space("s"), Transaction::one(put("log", "1")), again).await.unwrap_err();
-    assert_eq!(other.kind, ErrorKind::Conflict);
-    let other = ann.drop_space(&space("s"), again).await.unwrap_err();
-    assert_eq!(other.kind, ErrorKind::Conflict);
+}
+
+#[tokio::test]
+async fn an_operation_id_tells_nothing_of_another_write() {
+    let rule = Rule { principal: "ann".into(), space: "*".into(), key: "*".into(), verbs: Verb::ALL.to_vec() };
+    let part = Rule { principal: "bob".into(), key: "open/*".into(), ..rule.clone() };
+    let access: Arc<dyn Access> = Arc::new(AllowList::new(vec![rule, part]));
+    let (contexts, _, _) = contexts_with(|config| Config { access, ..config });
+    let (ann, bob) = (ann(&contexts), contexts.on_behalf(author("bob")));
+    let again = Options { operation: Some(Uuid::from_u128(7)), ..options() };
+    let shard = Contexts::shard_of(&space("plan"));
+    let names = (0..).map(|number| space(&format!("s{number}")));
+    let other = names.into_iter().find(|name| Contexts::shard_of(name) == shard).unwrap();
+    for name in [&space("plan"), &other] {
+        ann.write(name, Transaction::one(put("a", "1")), options()).await.unwrap();
+    }
+    assert_eq!(ann.drop_space(&space("plan"), again).await.unwrap(), Some(1));
+    assert_eq!(ann.drop_space(&space("plan"), again).await.unwrap(), Some(1));
+    // Another space, another write, and another principal's, under the same id: each is done, and answers for itself.
+    assert!(ann.describe(&other, now()).await.unwrap().value.is_some());
+    let refused = Transaction::one(put("a", "2")).when(key("a"), Expect::Absent);
+    let refused = ann.write(&other, refused, again).await.unwrap_err();
+    assert_eq!((refused.kind, refused.data.is_some()), (ErrorKind::Conflict, true));
+    let open = || Transaction::one(put("open/a", "1"));
+    let one = bob.write(&other, open(), again).await.unwrap();
+    assert_eq!(bob.write(&other, open(), again).await.unwrap(), one);
+    assert_ne!(ann.write(&other, open(), again).await.unwrap().sequence, one.sequence);
+    assert_eq!(ann.drop_space(&other, again).await.unwrap(), Some(2));
 }
 
 #[tokio::test]

@@ -87,6 +87,22 @@ fn a_record_keeps_its_author_and_the_text_of_the_specification() {
     assert_eq!(trace.as_deref(), Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"));
 }
 
+/// What is refused is part of what nodes hash: the words of version 1 stay, whatever the libraries of a build say.
+#[test]
+fn the_words_of_refusals_never_change() {
+    let specification = "unreadable specification of a server: it needs an id and a target; placement is \"here\" or \"any\", \
+                         replicas a number";
+    for (body, expected) in [
+        ("[]", "unreadable command for the registry"),
+        (r#"{"dance":{}}"#, "unreadable command for the registry"),
+        (&put(r#"{"id":"A B","target":{}}"#, "null", false), specification),
+        (&put(r#"{"id":"fs"}"#, "null", false), specification),
+        (&put(&spec("fs", r#","placement":"moon""#), "null", false), specification),
+    ] {
+        assert_eq!(Log::default().apply(body).unwrap_err().text, expected, "{body}");
+    }
+}
+
 #[test]
 fn what_makes_no_sense_is_refused_and_changes_nothing() {
     let mut log = Log::default();

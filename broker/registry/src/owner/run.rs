@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use spanwire_model::{Health, Placement, Result, ServerId, ServerSpec, ServerState, Source, Target, Write};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::{Local, Owner};
 use crate::{
@@ -14,14 +14,13 @@ use crate::{
     supervisor::{Lists, Report, Supervisor},
 };
 
+/// When the registry is read again, while its view is behind what was read before.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
 impl Owner {
     /// Reads the registry, stops what is not wanted here any more, and starts what is. A placed server starts when its lease is taken.
     pub(super) async fn reconcile(&mut self) {
-        match self.register.servers() {
-            Ok(records) => self.desired.set_records(records),
-            // What runs goes on running.
-            Err(error) => tracing::error!("the registry cannot be read: {error}"),
-        }
+        self.read_register();
         let wants = self.desired.wants();
         let is_wanted = |id: &ServerId, local: &Local| {
             let want = wants.get(id).filter(|want| want.is_same(&local.want));
@@ -63,6 +62,30 @@ impl Owner {
         }
         // What is wanted shows, whether it runs here or not.
         self.version += 1;
+    }
+
+    /// What runs goes on running while the registry cannot be read, and while its view is made anew: then it is empty or old. A view that
+    /// follows the log is right, also when the log itself went back.
+    fn read_register(&mut self) {
+        let was_following = self.register.is_following();
+        let (sequence, records) = match self.register.servers() {
+            Ok(read) => read,
+            Err(error) => return tracing::error!("the registry cannot be read: {error}"),
+        };
+        if sequence < self.read_to && !(was_following && self.register.is_following()) {
+            if self.look_again.is_none() {
+                let read_to = self.read_to;
+                tracing::warn!(
+                    sequence,
+                    read_to,
+                    "the registry's view went back: what it had goes on until it follows"
+                );
+            }
+            self.look_again = Some(Instant::now() + LOOK_AGAIN);
+            return;
+        }
+        (self.read_to, self.look_again) = (sequence, None);
+        self.desired.set_records(records);
     }
 
     /// The specification as it can be connected. The configuration was resolved when it was read; once is enough.

@@ -84,3 +84,28 @@ fn words_count_at_once() {
     assert!(presence.left(&b, now + SECOND * 6) && !presence.left(&b, now + SECOND * 6));
     assert!(presence.nodes(now).is_empty());
 }
+
+#[test]
+fn after_a_pause_of_this_node_one_queued_word_buries_nobody() {
+    let (start, after) = (Instant::now(), Instant::now() + SECOND * 60);
+    let (b, c, version): (_, _, Arc<str>) = (id("b"), id("c"), "1".into());
+    let words: [&dyn Fn(&mut Presence); 3] = [
+        &|presence| presence.echo(after),
+        &|presence| assert!(presence.alive(&c, false, &version, after)),
+        &|presence| assert!(!presence.left(&c, after)),
+    ];
+    for word in words {
+        let mut presence = Presence::new(PATIENCE, start);
+        presence.alive(&b, false, &version, start);
+        word(&mut presence);
+        assert_eq!(presence.look(true, after).0, []);
+        assert!(presence.knows(&b));
+        // From then on its silence counts.
+        let gone = (1..=13).flat_map(|second| {
+            presence.echo(after + SECOND * second);
+            presence.look(true, after + SECOND * second).0.into_iter().map(move |node| (second, node))
+        });
+        let gone: Vec<_> = gone.filter(|(_, node)| *node == b).collect();
+        assert_eq!(gone, [(13, b.clone())]);
+    }
+}

@@ -1,5 +1,7 @@
 //! Servers of the registry over several nodes, which share a log and leases in memory.
 
+mod history;
+
 use std::sync::atomic::Ordering;
 
 use spanwire_model::{NodeId, Placement, ServerId, ServerSpec, Source, StdioTarget, Store, Target, Wanted, Write};
@@ -41,6 +43,17 @@ impl Cluster {
         store: Arc<MemoryStore>,
         connected: bool,
     ) -> Node {
+        self.start_as(id, |_| {}, configured, store, connected).await
+    }
+
+    async fn start_as(
+        &self,
+        id: &str,
+        set: impl FnOnce(&mut Config),
+        configured: Vec<ServerSpec>,
+        store: Arc<MemoryStore>,
+        connected: bool,
+    ) -> Node {
         let node: NodeId = id.parse().unwrap();
         let ledger = self.log.node();
         ledger.connected.store(connected, Ordering::SeqCst);
@@ -52,7 +65,8 @@ impl Cluster {
             ledger: ledger.clone(),
             leases: self.leases.node(&node),
         };
-        let config = Config { heartbeat: Duration::from_secs(3600), ..Config::new(node) };
+        let mut config = Config { heartbeat: Duration::from_secs(3600), ..Config::new(node) };
+        set(&mut config);
         Node { handle: super::super::start(config, parts, configured).await.unwrap(), ledger }
     }
 

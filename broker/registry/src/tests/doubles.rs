@@ -16,8 +16,8 @@ use spanwire_mcp::{Era, Json, Revision};
 use spanwire_model::{
     Address, Backbone, BusHandler, BusMessage, BusReply, BusRequest, Command, Connected, Connector, Entry, Error,
     ErrorKind, Holding, Holdings, Lease, LeaseKeeper, Leases, Ledger, Machine as _, NodeId, Notice, Pair, Read,
-    ReadLevel, Receipt, Reply, Result, ServeGuard, ServeOn, ServerFacts, ServerSpec, Shard, ShardStatus, StoreError,
-    Topic, Upstream, UpstreamCall, View, ViewMut,
+    ReadLevel, Receipt, Reply, Result, ServeGuard, ServeOn, ServerFacts, ServerSpec, Shard, ShardState, ShardStatus,
+    StoreError, Topic, Upstream, UpstreamCall, View, ViewMut,
 };
 use tokio::{
     sync::{mpsc, watch},
@@ -62,16 +62,38 @@ impl ViewMut for Map {
 pub(crate) struct Log {
     state: Mutex<(Map, BTreeMap<Uuid, Receipt>)>,
     applied: watch::Sender<u64>,
+    rebuilding: AtomicBool,
 }
 
 impl Log {
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self { state: Mutex::default(), applied: watch::channel(0).0 })
+        Arc::new(Self { state: Mutex::default(), applied: watch::channel(0).0, rebuilding: AtomicBool::new(false) })
     }
 
     /// The log as a node has it that can be cut off.
     pub(crate) fn node(self: &Arc<Self>) -> Arc<NodeLedger> {
         Arc::new(NodeLedger { log: self.clone(), connected: AtomicBool::new(true) })
+    }
+
+    /// The view of all nodes is being made anew: it is empty. What it was.
+    pub(crate) fn clear(&self) -> (Map, u64) {
+        self.rebuilding.store(true, Ordering::SeqCst);
+        let mut state = lock(&self.state);
+        (std::mem::take(&mut state.0), self.applied.send_replace(0))
+    }
+
+    /// The view is made anew.
+    pub(crate) fn install(&self, (view, sequence): (Map, u64)) {
+        let mut state = lock(&self.state);
+        state.0 = view;
+        self.applied.send_replace(sequence);
+        drop(state);
+        self.follow();
+    }
+
+    /// It follows the log again, as it is.
+    pub(crate) fn follow(&self) {
+        self.rebuilding.store(false, Ordering::SeqCst);
     }
 
     /// How many commands were applied.
@@ -125,7 +147,18 @@ impl Ledger for NodeLedger {
     }
 
     fn status(&self) -> Vec<ShardStatus> {
-        Vec::new()
+        let is_rebuilding = self.log.rebuilding.load(Ordering::SeqCst);
+        vec![ShardStatus {
+            shard: Shard::REGISTRY,
+            state: if is_rebuilding { ShardState::Rebuilding } else { ShardState::Following },
+            detail: None,
+            applied: self.log.len(),
+            last: self.log.len(),
+            first: 1,
+            hash: "".into(),
+            replicas: 1,
+            stale: None,
+        }]
     }
 }
 

@@ -67,6 +67,15 @@ impl Breaker {
         }
     }
 
+    /// A call was heard of before its end: the replica is at work, and trusted as far as one failure less than opens it.
+    #[must_use]
+    pub(crate) fn heard(self) -> Self {
+        match self {
+            Self::Closed { .. } => self,
+            Self::Open { .. } | Self::Trying { .. } => Self::Closed { failures: FAILURES - 1 },
+        }
+    }
+
     /// A call has ended. `chance` is from 0 to 1 and spreads the trials of many nodes.
     #[must_use]
     pub(crate) fn end(self, verdict: Verdict, was_trial: bool, now: Instant, chance: f64) -> Self {

@@ -100,7 +100,7 @@ async fn attend(node: &RunningNode, config: &Config, stop: &mut Stop, out: &mut 
 
 /// Prints where the node answers.
 pub(crate) fn announce(node: &RunningNode, config: &Config, out: &mut Out) -> Result<(), Failure> {
-    let id = config.node_id().map(|id| id.to_string()).unwrap_or_default();
+    let id = node.id.as_str();
     let (http, grpc) = (node.http_addr, node.grpc_addr);
     let urls = [
         ("mcp", format!("http://{http}/mcp")),

@@ -2,12 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use super::{Config, LedgerStore, OtlpProtocol, PrincipalTable, Problem};
+use super::{Config, LedgerStore, OtlpProtocol, Place, PrincipalTable, Problem};
 
 const MAX_PRINCIPAL_NAME: usize = 64;
 const SHA256_HEX_DIGITS: usize = 64;
 /// The id of the builtin server of the shared context.
 pub(crate) const CONTEXT_SERVER: &str = "context";
+/// Why nodes with a ledger each cannot place servers.
+pub(crate) const ANY_NEEDS_JETSTREAM: &str = "\"any\" needs the ledger in JetStream: with [nats] and ledger.store = \"local\" no node \
+                                              knows what the others run, and each would run it";
 
 impl Config {
     /// Everything that cannot work, in the order of the file's sections.
@@ -70,7 +73,7 @@ impl Config {
         if ledger.store == LedgerStore::Jetstream && self.nats.is_none() {
             found.add("ledger.store", "\"jetstream\" needs a [nats] section with the address of a NATS server");
         }
-        let is_local = ledger.store == LedgerStore::Local || self.nats.is_none();
+        let is_local = self.has_local_ledger();
         match ledger.replicas {
             None => {}
             Some(_) if is_local => found.add("ledger.replicas", "is for a ledger in JetStream: this one is local"),
@@ -142,6 +145,9 @@ impl Config {
         for (id, server) in &self.servers {
             if let Err(what) = server.target() {
                 found.add(format!("servers.{id}"), what);
+            }
+            if server.placement == Place::Any && self.has_leases_apart() {
+                found.add(format!("servers.{id}.placement"), ANY_NEEDS_JETSTREAM);
             }
             if server.max_in_flight == Some(0) {
                 found.add(format!("servers.{id}.max_in_flight"), "must be at least 1");

@@ -70,6 +70,10 @@ fn each_fault_says_where_and_what() {
     check("[ledger]\nstore='jetstream'", "ledger.store: \"jetstream\" needs a [nats] section");
     check("[ledger]\nreplicas=3", "ledger.replicas: is for a ledger in JetStream");
     check("[nats]\nurl='x'\n[ledger]\nreplicas=2", "ledger.replicas: must be 1, 3 or 5");
+    check(
+        "[nats]\nurl='x'\n[ledger]\nstore='local'\n[servers.a]\ncommand='x'\nplacement='any'",
+        "servers.a.placement: \"any\" needs the ledger in JetStream",
+    );
     check("[ledger]\nkeep_entries=0", "ledger.keep_entries: must be at least 1");
     check("[ledger]\nreplcas=0", "unknown key \"replcas\"; did you mean \"replicas\"?");
     check("[context]\nmax_keys=0", "context.max_keys: must be from 1 to ");

@@ -85,6 +85,7 @@ pub(super) fn registry(config: &Config, node: &NodeId) -> spanwire_registry::Con
         max_in_flight: config.limits.max_in_flight_per_server,
         version: VERSION.into(),
         settle: if config.nats.is_some() { SETTLE } else { Duration::ZERO },
+        owns_all: config.has_local_ledger(),
         ..spanwire_registry::Config::new(node.clone())
     };
     registry.list.timeout = registry.list.timeout.min(start);

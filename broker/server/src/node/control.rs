@@ -12,7 +12,7 @@ use spanwire_context::Contexts;
 use spanwire_http::server::SessionPlaces;
 use spanwire_ledger::BackupError;
 use spanwire_model::{
-    Backbone, Dispatch, EraChoice, Error, ErrorKind, Inventory, NodeId, Result, ServerId, ServerSpec,
+    Backbone, Dispatch, EraChoice, Error, ErrorKind, Inventory, NodeId, Placement, Result, ServerId, ServerSpec,
 };
 use spanwire_registry::Handle as Registry;
 use spanwire_router::Router;
@@ -20,7 +20,7 @@ use spanwire_telemetry::{SpanResult, Telemetry};
 use tokio::sync::watch;
 
 use super::{build::VERSION, durable::Durable};
-use crate::config::CONTEXT_SERVER;
+use crate::config::{ANY_NEEDS_JETSTREAM, CONTEXT_SERVER};
 
 pub(super) struct NodeControl {
     pub(super) node: NodeId,
@@ -34,6 +34,8 @@ pub(super) struct NodeControl {
     pub(super) sessions: SessionPlaces,
     pub(super) durable: Arc<Durable>,
     pub(super) contexts: Option<Contexts>,
+    /// Other nodes may be there that do not see the leases of this one.
+    pub(super) leases_apart: bool,
 }
 
 #[async_trait]
@@ -47,6 +49,9 @@ impl Control for NodeControl {
             // Also where it is off: the other nodes have it.
             let text = format!("the id \"{CONTEXT_SERVER}\" belongs to the shared context: choose another");
             return Err(Error::new(ErrorKind::InvalidParams, text));
+        }
+        if self.leases_apart && spec.placement == Placement::Any {
+            return Err(Error::new(ErrorKind::InvalidParams, format!("placement {ANY_NEEDS_JETSTREAM}")));
         }
         self.registry.add(spec, home, replace).await
     }

@@ -9,6 +9,7 @@ use std::{
 
 use anyhow::Context;
 use spanwire_ledger::{Durability, SledStore};
+use spanwire_model::NodeId;
 use uuid::Uuid;
 
 use crate::config::{self, Config, TOKEN_FILE};
@@ -19,6 +20,9 @@ pub(super) const STORE: &str = "store";
 /// The file with the secret of this node's seal.
 const SEAL_FILE: &str = "seal-secret";
 
+/// The file with the id of a node whose configuration has none.
+const NODE_FILE: &str = "node-id";
+
 /// The folder for state, made if missing, for its owner only.
 pub(super) fn data_dir(config: &Config) -> anyhow::Result<PathBuf> {
     let folder = config.data_dir();
@@ -26,6 +30,27 @@ pub(super) fn data_dir(config: &Config) -> anyhow::Result<PathBuf> {
     builder.recursive(true).mode(0o700);
     builder.create(&folder).with_context(|| format!("cannot make the folder for state, {}", folder.display()))?;
     Ok(folder)
+}
+
+/// The configured id of this node, else the one that it had at its first start: it has servers and leases by that id, and containers get
+/// another host name each time they are made.
+pub(super) fn node_id(config: &Config, folder: &Path) -> anyhow::Result<NodeId> {
+    let id = config.node_id()?;
+    if config.node.id.is_some() {
+        return Ok(id);
+    }
+    let path = folder.join(NODE_FILE);
+    let context = || format!("cannot use the id of this node in {}", path.display());
+    let wrong = || format!("{} is not the id of a node: correct it, or set node.id", path.display());
+    match fs::read_to_string(&path) {
+        // A start that was interrupted may have left it empty.
+        Ok(kept) if !kept.trim().is_empty() => kept.trim().parse().with_context(wrong),
+        Ok(_) => fs::write(&path, id.as_str()).map(|()| id).with_context(context),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            fs::write(&path, id.as_str()).map(|()| id).with_context(context)
+        }
+        Err(error) => Err(error).with_context(context),
+    }
 }
 
 /// The token that the command line on this machine shows to the control API.
@@ -65,3 +90,6 @@ pub(super) fn store(config: &Config, folder: &Path) -> anyhow::Result<SledStore>
     };
     SledStore::open_with(&folder.join(STORE), durability).context("is another node using the same data folder?")
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,7 +11,7 @@ use std::{
 
 use async_trait::async_trait;
 use spanwire_model::{
-    ErrorKind, Holding, Holdings, Lease, Leases, NodeId, Placement, Result, Retry, ServerSpec, TraceContext,
+    Error, ErrorKind, Holding, Holdings, Lease, Leases, NodeId, Placement, Result, Retry, ServerSpec, TraceContext,
 };
 use spanwire_telemetry::{SpanKind, names};
 use tokio::{
@@ -178,5 +178,19 @@ async fn calls_that_run_end_before_their_server_moves() {
     timeout(PATIENCE, handing_over).await.unwrap().unwrap();
     timeout(PATIENCE, held).await.unwrap().unwrap().unwrap();
     assert_eq!((two.here.calls_of("echo"), two.there.calls_of("echo")), (1, 1));
+    two.stop().await;
+}
+
+#[tokio::test]
+async fn a_held_call_tries_its_replica_again_though_no_inventory_changes() {
+    let two = Two::start().await;
+    two.there.fails(Error::new(ErrorKind::Unavailable, "out of reach"));
+    let held = running(two.a.tool("fs__echo").within(PATIENCE).send());
+    // More often than a call that is not held is tried.
+    two.there.until("tried again", |seen| seen.calls.len() > 7).await;
+    assert!(!held.is_finished());
+    two.there.fails(None);
+    timeout(PATIENCE, held).await.unwrap().unwrap().unwrap();
+    assert_eq!(two.here.calls_of("echo"), 0);
     two.stop().await;
 }

@@ -1,6 +1,6 @@
 use super::*;
 
-/// What happens to a replica, at which millisecond: `ok`, `bad` or `?` is a whole call; `+` begins one that ends with the next word in
+/// What happens to a replica, at which millisecond: `ok`, `bad` or `?` is a whole call; `heard` is a part of its answer; `+` begins one that ends with the next word in
 /// brackets; any other word is the trust that is expected then.
 fn check(script: &str) {
     let start = Instant::now();
@@ -19,6 +19,8 @@ fn check(script: &str) {
             let (next, trial) = breaker.begin(now);
             breaker = next;
             end(&mut breaker, verdict, trial);
+        } else if what == "heard" {
+            breaker = breaker.heard();
         } else if what == "+" {
             let (next, trial) = breaker.begin(now);
             breaker = next;
@@ -48,6 +50,15 @@ fn one_call_tries_it_after_a_pause_that_doubles() {
     );
     // The trial ends without a word: the next call is one.
     check("0 bad, 0 bad, 0 bad, 1000 ?, 1000 Trial");
+}
+
+#[test]
+fn a_trial_that_is_heard_of_need_not_end() {
+    check("0 bad, 0 bad, 0 bad, 1000 +, 1000 Sick, 1001 heard, 1001 Well, 9000 -ok, 9000 bad, 9000 bad, 9000 Well");
+    // It breaks off all the same.
+    check("0 bad, 0 bad, 0 bad, 1000 +, 1001 heard, 1002 -bad, 1002 Sick, 2002 Trial");
+    // What is heard of a call does not hide that calls break off.
+    check("0 +, 0 heard, 0 -bad, 0 +, 0 heard, 0 -bad, 0 Well, 0 +, 0 heard, 0 -bad, 0 Sick");
 }
 
 #[test]
