@@ -84,11 +84,6 @@ fn each_fault_says_where_and_what() {
 }
 
 #[test]
-fn the_name_of_the_context_is_free_without_it() {
-    assert!(load("[servers.context]\ncommand='x'\n[context]\nenabled=false").is_ok());
-}
-
-#[test]
 fn all_problems_are_told_at_once() {
     let error = load("[limits]\npage_size=0\nmax_sessions=0").unwrap_err();
     assert!(error.contains("max_sessions") && error.contains("page_size"), "{error}");
