@@ -42,7 +42,6 @@ use tokio::{
     time::{Instant, timeout, timeout_at},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use uuid::Uuid;
 
 use self::{
     append::Course,
@@ -319,12 +318,6 @@ impl fmt::Debug for JetStreamLedger {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("JetStreamLedger").field("options", &self.inner.options).finish_non_exhaustive()
     }
-}
-
-/// Between half of a pause and the whole, so that nodes do not all do the same at the same moment.
-fn jittered(pause: Duration) -> Duration {
-    let random = Uuid::new_v4().as_bytes()[0];
-    pause / 2 + (pause / 2).mul_f64(f64::from(random) / 255.0)
 }
 
 #[cfg(test)]

@@ -41,9 +41,8 @@ pub trait Leases: Send + Sync + 'static {
 pub struct Lease {
     name: Arc<str>,
     token: u64,
-    valid_until: watch::Receiver<Instant>,
-    /// Cancelled by the keeper when it is lost, and here when it is given back.
-    lost: CancellationToken,
+    /// Its token is cancelled by the keeper when the lease is lost, and here when it is given back.
+    fence: Fence,
     released: CancellationToken,
     done: CancellationToken,
 }
@@ -68,14 +67,13 @@ impl Lease {
         let lease = Self {
             name: name.into(),
             token,
-            valid_until: receiver,
-            lost: CancellationToken::new(),
+            fence: Fence { valid_until: receiver, lost: CancellationToken::new() },
             released: CancellationToken::new(),
             done: CancellationToken::new(),
         };
         let keeper = LeaseKeeper {
             valid_until: sender,
-            lost: lease.lost.clone(),
+            lost: lease.fence.lost.clone(),
             released: lease.released.clone(),
             done: lease.done.clone(),
         };
@@ -94,17 +92,17 @@ impl Lease {
 
     /// True while it may be relied on. Cheap: asked before each act that needs it, since a process may have been paused.
     pub fn is_valid(&self) -> bool {
-        !self.lost.is_cancelled() && Instant::now() < *self.valid_until.borrow()
+        self.fence.is_valid()
     }
 
     /// Something that says the same without holding the lease.
     pub fn fence(&self) -> Fence {
-        Fence { valid_until: self.valid_until.clone(), lost: self.lost.clone() }
+        self.fence.clone()
     }
 
     /// Returns when it is no longer valid.
     pub async fn lost(&self) {
-        self.fence().lost().await;
+        self.fence.lost().await;
     }
 
     /// Gives it back, and returns when others can take it, or after the time given.
@@ -117,7 +115,7 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         self.released.cancel();
-        self.lost.cancel();
+        self.fence.lost.cancel();
     }
 }
 

@@ -14,4 +14,4 @@ mod tls;
 
 pub use config::{Config, Credentials, Tls};
 pub use connection::{Connection, connect};
-pub use link::{Link, check_version};
+pub use link::{Link, check_version, jittered};

@@ -50,6 +50,11 @@ pub fn check_version(client: &Client) {
 pub(super) fn reconnect_delay(attempt: usize) -> Duration {
     let doublings = u32::try_from(attempt.saturating_sub(1)).unwrap_or(u32::MAX).min(10);
     let full = Duration::from_millis(50).saturating_mul(1 << doublings).min(MAX_RECONNECT_DELAY);
+    jittered(full)
+}
+
+/// Less a random part of up to a half, so that nodes do not all do the same at the same moment.
+pub fn jittered(full: Duration) -> Duration {
     let random = f64::from(Uuid::new_v4().as_bytes()[0]) / 255.0;
     full.mul_f64(1.0 - random / 2.0)
 }

@@ -65,8 +65,9 @@ pub(super) async fn append(
         return Ok(receipt);
     }
     // An earlier attempt may still be in the log, or on its way there: this one must not say that it is not.
-    course.ambiguous = log.unsettled.contains(operation);
-    let honest = |error: Error| match log.unsettled.contains(operation) {
+    let doubtful = log.unsettled.contains(operation);
+    course.ambiguous = doubtful;
+    let honest = |error: Error| match doubtful {
         true => out_of_time(log.shard, true, &error.public),
         false => error,
     };
@@ -94,7 +95,7 @@ pub(super) async fn append(
             Err(error) if error.kind == ErrorKind::Unavailable && !course.ambiguous => return fate.settled(Err(error)),
             Err(error) => return Err(error),
         };
-        let next = Instant::now() + super::jittered(pause);
+        let next = Instant::now() + spanwire_nats::jittered(pause);
         pause = (pause * 2).min(PAUSE_MAX);
         match timeout_at(next.min(deadline), &mut journey.waiter.receipt).await {
             Ok(receipt) => return fate.settled(receipt.map_err(|_| closed(log.shard))),
@@ -185,7 +186,7 @@ pub(super) async fn append_own(inner: &Inner, log: &Log, message: &Message, dead
             let text = format!("the log of {} did not take an entry in time: {reason}", log.shard);
             return Err(Error::new(ErrorKind::DeadlineExceeded, text));
         }
-        sleep(super::jittered(PAUSE_MIN)).await;
+        sleep(spanwire_nats::jittered(PAUSE_MIN)).await;
     }
 }
 

@@ -52,7 +52,7 @@ struct Care {
 pub(super) async fn run(inner: &Inner) {
     loop {
         if is_unfit(inner) {
-            sleep(super::jittered(TRY_AGAIN_UNFIT)).await;
+            sleep(spanwire_nats::jittered(TRY_AGAIN_UNFIT)).await;
             continue;
         }
         match inner.leases.acquire(LEASE, LEASE_TTL).await {
@@ -69,7 +69,7 @@ pub(super) async fn run(inner: &Inner) {
             Ok(None) => {}
             Err(error) => tracing::debug!("no lease for the logs: {error}"),
         }
-        sleep(super::jittered(TRY_EVERY)).await;
+        sleep(spanwire_nats::jittered(TRY_EVERY)).await;
     }
 }
 
@@ -105,7 +105,7 @@ async fn tend_all(inner: &Inner, fence: &Fence) {
                 tracing::warn!(shard = %log.shard, "no snapshot: {trouble}");
             }
         }
-        sleep(super::jittered(TEND_EVERY)).await;
+        sleep(spanwire_nats::jittered(TEND_EVERY)).await;
     }
 }
 

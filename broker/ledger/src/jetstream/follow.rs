@@ -99,7 +99,7 @@ pub(super) async fn run(inner: &Inner, log: &Log) {
             pause = PAUSE_MIN;
         }
         tokio::select! {
-            () = sleep(super::jittered(pause)) => pause = (pause * 2).min(PAUSE_MAX),
+            () = sleep(spanwire_nats::jittered(pause)) => pause = (pause * 2).min(PAUSE_MAX),
             // No need to wait any longer.
             () = log.returned.notified() => pause = PAUSE_MIN,
         }

@@ -26,7 +26,7 @@ pub(super) async fn run(inner: &Inner, log: &Log) {
     let mut last: Option<u64> = None;
     let mut feed = 0;
     loop {
-        sleep(super::jittered(PROBE_EVERY)).await;
+        sleep(spanwire_nats::jittered(PROBE_EVERY)).await;
         // A feed has its own time to bring something.
         let current = log.feeds.load(Ordering::Acquire);
         if current != feed {

@@ -4,7 +4,6 @@ use std::{sync::Arc, time::Duration};
 
 use spanwire_model::LeaseKeeper;
 use tokio::time::{Instant, sleep, sleep_until};
-use uuid::Uuid;
 
 use super::{
     bucket::{Bucket, Written},
@@ -99,8 +98,7 @@ impl Held {
 
     /// Not all at once, after all of them failed at once.
     fn retry_pause(&self) -> Duration {
-        let random = f64::from(Uuid::new_v4().as_bytes()[0]) / 255.0;
-        (self.ttl / RETRY_PART).mul_f64(0.5 + random / 2.0)
+        spanwire_nats::jittered(self.ttl / RETRY_PART)
     }
 
     async fn renew(&mut self, bucket: &Bucket, until: Instant) -> Outcome {

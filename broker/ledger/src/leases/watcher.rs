@@ -12,7 +12,7 @@ use async_nats::jetstream::{
 };
 use futures::StreamExt;
 use spanwire_model::{Error, Holding, Holdings, NodeId, Result};
-use spanwire_nats::Link;
+use spanwire_nats::{Link, jittered};
 use tokio::{
     sync::watch,
     time::{Instant, interval_at, sleep, sleep_until, timeout},
@@ -191,10 +191,4 @@ async fn connected_again(mut link: watch::Receiver<Link>, connects: u64) {
     if link.wait_for(|link| link.connects != connects).await.is_err() {
         std::future::pending::<()>().await;
     }
-}
-
-/// Less a random part of up to a half, so that nodes do not come as one.
-fn jittered(full: Duration) -> Duration {
-    let random = f64::from(Uuid::new_v4().as_bytes()[0]) / 255.0;
-    full.mul_f64(1.0 - random / 2.0)
 }
