@@ -144,12 +144,17 @@ impl Bus {
         found.into_iter().collect()
     }
 
-    /// How many subscriptions and JetStream consumers there are, on all servers.
+    /// How many subscriptions of clients and JetStream consumers there are, on all servers. What the servers subscribe to for themselves
+    /// is not counted: it depends on who leads what.
     pub async fn held(&self) -> Result<(u64, u64)> {
         let (mut subscriptions, mut consumers) = (0, 0);
         for member in &self.members {
             let number = |facts: &Value, name: &str| facts[name].as_u64().with_context(|| format!("no {name}"));
-            subscriptions += number(&member.ask("subsz").await?, "num_subscriptions")?;
+            let connections = member.ask("connz").await?;
+            let connections = connections["connections"].as_array().context("no connections")?;
+            for connection in connections {
+                subscriptions += number(connection, "subscriptions")?;
+            }
             consumers += number(&member.ask("jsz").await?, "consumers")?;
         }
         Ok((subscriptions, consumers))

@@ -22,7 +22,7 @@ pub struct Held {
     pub processes: usize,
     /// Resident memory of the nodes, in MiB.
     pub resident_mib: usize,
-    /// Subscriptions at the NATS servers.
+    /// Subscriptions of clients at the NATS servers.
     pub subscriptions: u64,
     /// JetStream consumers at the NATS servers.
     pub consumers: u64,
