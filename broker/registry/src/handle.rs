@@ -46,6 +46,8 @@ pub struct Handle {
     loads: Arc<RwLock<Loads>>,
     draining: Arc<watch::Sender<bool>>,
     settled: Arc<AtomicBool>,
+    /// This node is connected, and has been for long enough to have heard of the others.
+    heard: Arc<watch::Sender<bool>>,
     shutdown: CancellationToken,
     abandon: CancellationToken,
     tasks: TaskTracker,
@@ -75,6 +77,7 @@ impl Handle {
             loads: Arc::default(),
             draining: Arc::new(watch::channel(false).0),
             settled: Arc::default(),
+            heard: Arc::new(watch::channel(false).0),
             shutdown: CancellationToken::new(),
             abandon: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -114,6 +117,15 @@ impl Handle {
     /// Since its start this node has heard of the others, and knows the servers of all of them that told them in time.
     pub fn is_settled(&self) -> bool {
         self.settled.load(Ordering::Acquire)
+    }
+
+    /// Whether this node knows which others are there: not before its first connection, and not right after it was without one.
+    pub(crate) fn heard(&self) -> watch::Receiver<bool> {
+        self.heard.subscribe()
+    }
+
+    pub(crate) fn set_heard(&self, heard: bool) {
+        self.heard.send_if_modified(|known| std::mem::replace(known, heard) != heard);
     }
 
     /// Another node is there that takes something new.

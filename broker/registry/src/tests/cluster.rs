@@ -1,7 +1,10 @@
 //! Servers of the registry over several nodes, which share a log and leases in memory.
 
 mod agents;
+mod before;
 mod history;
+mod settling;
+mod silent;
 
 use std::sync::atomic::Ordering;
 
@@ -21,6 +24,7 @@ struct Cluster {
     log: Arc<Log>,
     leases: Arc<Bucket>,
     seen: Arc<watch::Sender<Seen>>,
+    bus: Arc<DeafBus>,
 }
 
 struct Node {
@@ -30,7 +34,8 @@ struct Node {
 
 impl Cluster {
     fn new() -> Self {
-        Self { log: Log::new(), leases: Bucket::new(), seen: Arc::new(watch::channel(Seen::default()).0) }
+        let seen = Arc::new(watch::channel(Seen::default()).0);
+        Self { log: Log::new(), leases: Bucket::new(), seen, bus: Arc::default() }
     }
 
     async fn start(&self, id: &str, configured: Vec<ServerSpec>) -> Node {
@@ -61,7 +66,7 @@ impl Cluster {
         let parts = Parts {
             connector: Arc::new(Servers(self.seen.clone(), node.clone())),
             store,
-            backbone: Arc::new(DeafBus),
+            backbone: self.bus.clone(),
             resolve: Arc::new(resolve),
             ledger: ledger.clone(),
             leases: self.leases.node(&node),
