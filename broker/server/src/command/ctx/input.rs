@@ -3,6 +3,7 @@
 use std::{io::Read as _, time::Duration};
 
 use bytes::Bytes;
+use clap::builder::{RangedU64ValueParser, TypedValueParser};
 use serde_json::value::RawValue;
 
 use crate::failure::Failure;
@@ -29,15 +30,17 @@ pub(super) fn json(text: &str) -> Result<Bytes, Failure> {
 }
 
 fn bounded(source: impl std::io::Read, name: &str) -> Result<String, Failure> {
-    let mut text = String::new();
-    source
-        .take(MAX_BYTES + 1)
-        .read_to_string(&mut text)
-        .map_err(|error| Failure::failed(format!("{name}: {error}")))?;
-    if text.len() as u64 > MAX_BYTES {
+    let mut bytes = Vec::new();
+    source.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(|error| Failure::failed(format!("{name}: {error}")))?;
+    if bytes.len() as u64 > MAX_BYTES {
         return Err(Failure::failed(format!("{name} has more than {MAX_BYTES} bytes")));
     }
-    Ok(text)
+    String::from_utf8(bytes).map_err(|_| Failure::failed(format!("{name} is not JSON: it is not UTF-8")))
+}
+
+/// How many of something, at least one: on the wire 0 stands for a number of the node's own.
+pub(super) fn count() -> impl TypedValueParser<Value = usize> {
+    RangedU64ValueParser::<usize>::new().range(1..)
 }
 
 /// A duration such as `500ms`, `30s`, `10m`, `2h` or `7d`.
@@ -79,6 +82,9 @@ mod tests {
         assert_eq!(json(&format!("@{}", file.path().display())).unwrap(), "[1,2]");
         let error = json("hello").unwrap_err();
         assert!(error.text.starts_with("\"hello\" is not JSON") && error.hint.unwrap().contains("'\"hello\"'"));
+        std::fs::write(file.path(), [0x22, 0xff, 0x00, 0x22]).unwrap();
+        let error = json(&format!("@{}", file.path().display())).unwrap_err();
+        assert!(error.text.ends_with("is not JSON: it is not UTF-8"), "{}", error.text);
         assert!(json("@/no/such/file").unwrap_err().text.starts_with("/no/such/file: "));
     }
 }
