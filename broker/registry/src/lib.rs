@@ -6,6 +6,7 @@
 //! lease.
 
 mod attached;
+mod card;
 mod desired;
 mod handle;
 mod listing;

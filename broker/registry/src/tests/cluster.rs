@@ -1,5 +1,6 @@
 //! Servers of the registry over several nodes, which share a log and leases in memory.
 
+mod agents;
 mod before;
 mod history;
 mod settling;
@@ -372,18 +373,4 @@ async fn replicas_run_on_as_many_nodes_and_never_two_on_one() {
         .await;
     a.stop().await;
     idle.stop().await;
-}
-
-#[tokio::test]
-async fn agents_are_kept_for_all_nodes() {
-    let cluster = Cluster::new();
-    let (a, b) = (cluster.start("a", vec![]).await, cluster.start("b", vec![]).await);
-    a.handle.put_agent("ada", Json::from_trusted(r#"{"name":"Ada"}"#)).await.unwrap();
-    assert_eq!(b.handle.agents().unwrap(), [("ada".to_owned(), Json::from_trusted(r#"{"name":"Ada"}"#))]);
-    assert!(b.handle.remove_agent("ada").await.unwrap());
-    assert!(!b.handle.remove_agent("ada").await.unwrap());
-    let error = a.handle.put_agent("Ada", Json::empty_object()).await.unwrap_err();
-    assert_eq!(error.kind, ErrorKind::InvalidParams);
-    a.stop().await;
-    b.stop().await;
 }

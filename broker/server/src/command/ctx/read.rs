@@ -7,15 +7,12 @@ use spanwire_rpc::v1::{
     ContextLogRequest, ContextSpace,
 };
 
-use super::{
-    Client, Level,
-    refused::{failure, now_ms},
-    show,
-};
+use super::{Client, Level, refused::failure, show};
 use crate::{
     cli::Context,
     failure::{Exit, Failure},
-    output::{Cell, Tone, note, paint},
+    output::{Cell, Tone, note, now_ms, paint},
+    raw,
 };
 
 /// Most entries that one request asks for.
@@ -43,7 +40,7 @@ pub(super) async fn get(
     }
     note(paint(&show::facts(&entry, now_ms()), Tone::Dim));
     stale(got.stale_ms);
-    context.out.line(show::verbatim(&entry.value_json)?)?;
+    context.out.line(raw::text(&entry.value_json)?)?;
     Ok(())
 }
 

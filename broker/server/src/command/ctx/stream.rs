@@ -3,12 +3,12 @@
 use serde::Serialize;
 use spanwire_rpc::v1::{ContextSnapshotRequest, ContextWatchRequest, context_snapshot_part::Part};
 
-use super::{
-    Client, Level,
-    refused::{failure, now_ms},
-    show,
+use super::{Client, Level, refused::failure, show};
+use crate::{
+    cli::Context,
+    failure::Failure,
+    output::{note, now_ms},
 };
-use crate::{cli::Context, failure::Failure, output::note};
 
 /// Arguments of `spanwire ctx watch`.
 #[derive(Debug, clap::Args)]
