@@ -82,8 +82,8 @@ async fn a_task_whose_replica_is_away_is_not_asked_of_another_one() {
     }
 }
 
-/// Nodes that may run `fs`, on so many of them at a time, and one that knows nothing of it.
-async fn placed(replicas: u16) -> (Node, [(Node, Arc<Script>); 2]) {
+/// Nodes that may run `fs`, on so many of them at a time, and one that knows nothing of it; and a task of the first one that runs it.
+async fn placed(replicas: u16) -> (Node, [(Node, Arc<Script>); 2], String) {
     let (world, leases) = (World::new(), Arc::new(MemoryLeases::new("b".parse().unwrap())));
     let scripts = [Script::new("fs", &["work"]), Script::new("fs", &["work"])];
     let start = async |id: &str, script: &Arc<Script>| {
@@ -96,16 +96,16 @@ async fn placed(replicas: u16) -> (Node, [(Node, Arc<Script>); 2]) {
     let b = start("b", &scripts[0]).await;
     b.ready("fs", "b").await;
     a.ready("fs", "b").await;
+    let id = task(&a).await;
     let c = start("c", &scripts[1]).await;
     c.ready("fs", "b").await;
     let [one, two] = scripts;
-    (a, [(b, one), (c, two)])
+    (a, [(b, one), (c, two)], id)
 }
 
 #[tokio::test]
 async fn the_only_replica_answers_for_what_was_begun_where_it_was_before() {
-    let (a, [(b, _), (c, there)]) = placed(1).await;
-    let id = task(&a).await;
+    let (a, [(b, _), (c, there)], id) = placed(1).await;
     b.registry.hand_over(Duration::ZERO).await;
     a.ready("fs", "c").await;
     about(&a, "tasks/get", &id).ok().await;
@@ -117,8 +117,7 @@ async fn the_only_replica_answers_for_what_was_begun_where_it_was_before() {
 
 #[tokio::test]
 async fn of_several_placed_replicas_none_answers_for_another() {
-    let (a, [(b, _), (c, there)]) = placed(2).await;
-    let id = task(&a).await;
+    let (a, [(b, _), (c, there)], id) = placed(2).await;
     a.ready("fs", "c").await;
     b.registry.hand_over(Duration::ZERO).await;
     for node in [&a, &b, &c] {
