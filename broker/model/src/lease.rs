@@ -53,6 +53,8 @@ pub struct Lease {
     fence: Fence,
     released: CancellationToken,
     done: CancellationToken,
+    /// It is not given back when it is dropped.
+    lapses: bool,
 }
 
 /// The side of a [`Lease`] that renews it.
@@ -62,7 +64,7 @@ pub struct LeaseKeeper {
     pub valid_until: watch::Sender<Instant>,
     /// What `valid_until` does not count: the time in which the machine is suspended. Say from when on, with each renewal.
     pub awake: Arc<Awake>,
-    /// Cancel it when the lease is lost.
+    /// Cancel it when the lease is lost. Cancelled while `released` is not, the holder wants it to run out: do not renew it any more.
     pub lost: CancellationToken,
     /// Cancelled when the holder wants to give it back, or has dropped it.
     pub released: CancellationToken,
@@ -91,6 +93,7 @@ impl Lease {
             fence: Fence { valid_until: receiver, awake: awake.clone(), lost: CancellationToken::new() },
             released: CancellationToken::new(),
             done: CancellationToken::new(),
+            lapses: false,
         };
         let keeper = LeaseKeeper {
             valid_until: sender,
@@ -132,11 +135,20 @@ impl Lease {
         self.released.cancel();
         let _ = tokio::time::timeout(within, self.done.cancelled()).await;
     }
+
+    /// Ends it for this node without giving it back: nobody else can take it before its time is over. For a holder that cannot say
+    /// that what ran under it is gone.
+    pub fn lapse(mut self) {
+        self.lapses = true;
+    }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.released.cancel();
+        // In this order: whoever sees that it is lost can see why.
+        if !self.lapses {
+            self.released.cancel();
+        }
         self.fence.lost.cancel();
     }
 }
