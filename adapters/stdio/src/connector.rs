@@ -1,13 +1,13 @@
 //! Starts a child and connects to it.
 
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use spanwire_era::upstream::{Settings, Wire, connect};
 use spanwire_mcp::{Era, Json};
-use spanwire_model::{Connected, Connector, Error, ErrorKind, Fence, Result, ServerSpec, Target};
+use spanwire_model::{Connected, Connector, Error, ErrorKind, Fence, Result, ServerId, ServerSpec, Target};
 
-use crate::{process, wire::StdioWire};
+use crate::{children::Children, process, wire::StdioWire};
 
 /// What starting children needs.
 #[derive(Clone)]
@@ -39,12 +39,13 @@ impl Config {
 #[derive(Clone)]
 pub struct StdioConnector {
     config: Config,
+    children: Arc<Children>,
 }
 
 impl StdioConnector {
     /// A connector.
     pub fn new(config: Config) -> Self {
-        Self { config }
+        Self { config, children: Arc::default() }
     }
 }
 
@@ -57,6 +58,10 @@ impl Connector for StdioConnector {
     async fn connect_fenced(&self, spec: &ServerSpec, known: Option<Era>, fence: &Fence) -> Result<Connected> {
         self.start(spec, known, Some(fence)).await
     }
+
+    async fn gone(&self, server: &ServerId) {
+        self.children.gone(server).await;
+    }
 }
 
 impl StdioConnector {
@@ -68,11 +73,15 @@ impl StdioConnector {
             }
         };
         let child = process::start(&self.config, &spec.id, target, fence)?;
+        self.children.note(&spec.id, &child);
+        // When this is dropped the child begins to end at once, not when the last task has let go of the wire: so `gone` knows of it.
+        let stop = child.stop.clone().drop_guard();
         let (wire, unasked) = StdioWire::over(child, &spec.id, &self.config);
         let connected = connect(&spec.id, wire.clone(), unasked, spec.era, known, &self.config.settings).await;
-        if connected.is_err() {
+        match &connected {
+            Ok(_) => drop(stop.disarm()),
             // Whoever tries again must not have two of them at a time.
-            wire.close().await;
+            Err(_) => wire.close().await,
         }
         connected
     }

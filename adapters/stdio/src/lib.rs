@@ -3,6 +3,7 @@
 //! A child is started through a guard ([`guard`]): a small process that outlives neither the broker nor the child, and
 //! leaves none of the child's own children behind.
 
+mod children;
 mod connector;
 mod environment;
 mod framing;

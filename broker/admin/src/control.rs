@@ -6,7 +6,11 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use spanwire_context::Contexts;
-use spanwire_model::{Dispatch, EraChoice, Holdings, Inventory, NodeId, Result, ServerId, ServerSpec, ShardStatus};
+use spanwire_mcp::Json;
+use spanwire_model::{
+    AgentId, AgentPage, AgentQuery, Author, Dispatch, EraChoice, Holdings, Inventory, NodeId, Result, ServerId,
+    ServerSpec, ShardStatus,
+};
 use spanwire_telemetry::Telemetry;
 use tokio::sync::watch;
 
@@ -14,9 +18,13 @@ use crate::{TraceFilter, TraceMatch, TraceSummary};
 
 /// What the control API needs of a node.
 ///
-/// Laws: everything but `add`, `remove` and `trace` answers at once, from snapshots; an error's public text is shown to the operator.
+/// Laws: everything but what adds and removes, and `trace`, answers at once, from snapshots; an error's public text is shown to the
+/// operator.
 #[async_trait]
 pub trait Control: Send + Sync + 'static {
+    /// Its id.
+    fn node(&self) -> &NodeId;
+
     /// The inventory, now and whenever it changes. The sender lives as long as the node.
     fn watch(&self) -> watch::Receiver<Arc<Inventory>>;
 
@@ -26,16 +34,33 @@ pub trait Control: Send + Sync + 'static {
     }
 
     /// Registers a server for all nodes, and over their restarts: for `home`, or for this node where that is `None`, unless any node may
-    /// run it. Returns when that is durable, before the server is connected.
+    /// run it. The record says who asked. Returns when that is durable, before the server is connected.
     ///
     /// Errors: `InvalidParams` when the spec is wrong; `Conflict` when the id is taken and `replace` is false, or the configuration of
     /// this node has it; `Unavailable` when the registry cannot be written at the moment.
-    async fn add(&self, spec: ServerSpec, home: Option<NodeId>, replace: bool) -> Result<()>;
+    async fn add(&self, author: Author, spec: ServerSpec, home: Option<NodeId>, replace: bool) -> Result<()>;
 
     /// Removes a server from the registry, and closes it wherever it runs. False when there is none.
     ///
     /// Errors: `Conflict` when the configuration of this node owns it; `Unavailable` as above.
-    async fn remove(&self, id: &ServerId) -> Result<bool>;
+    async fn remove(&self, author: Author, id: &ServerId) -> Result<bool>;
+
+    /// Registers an agent by its card for all nodes, and over their restarts. The record says who asked. True when it took the place of
+    /// another one.
+    ///
+    /// Errors: `InvalidParams` when it is no agent card; `Conflict` when the id is taken and `replace` is false; `QuotaExceeded`;
+    /// `Unavailable` as above.
+    async fn add_agent(&self, author: Author, id: &AgentId, card: Json, replace: bool) -> Result<bool>;
+
+    /// Removes an agent from the registry. False when there is none.
+    ///
+    /// Errors: `Unavailable` as above.
+    async fn remove_agent(&self, author: Author, id: &AgentId) -> Result<bool>;
+
+    /// A page of the agents, as far as this node has read the registry.
+    ///
+    /// Errors: `Internal` when the registry cannot be read.
+    fn agents(&self, query: &AgentQuery) -> Result<AgentPage>;
 
     /// Where calls go.
     fn dispatch(&self) -> Arc<dyn Dispatch>;
@@ -94,6 +119,8 @@ pub struct Status {
     pub shards: Vec<ShardStatus>,
     /// Who has which lease.
     pub leases: Arc<Holdings>,
+    /// How many agents are registered.
+    pub agents: u64,
 }
 
 /// One address that a node listens on.

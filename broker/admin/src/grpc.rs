@@ -1,9 +1,11 @@
 //! The gRPC server: the services, who reaches them, and how they end.
 
+mod agents;
 mod call;
 mod cluster;
 mod connection;
 mod context;
+mod door;
 mod servers;
 mod service;
 mod tools;

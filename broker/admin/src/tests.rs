@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod access;
+mod agents;
 mod backup;
 mod calls;
 mod catalog;
@@ -10,6 +11,7 @@ mod status;
 mod traces;
 
 use std::{
+    collections::BTreeMap,
     net::SocketAddr,
     ops::RangeInclusive,
     sync::{Arc, Mutex},
@@ -20,8 +22,9 @@ use async_trait::async_trait;
 use futures::{StreamExt, stream::BoxStream};
 use spanwire_mcp::{Json, Method, Notification, Revision};
 use spanwire_model::{
-    Call, Dispatch, EraChoice, Error, ErrorKind, Event, Health, Holding, Inventory, ListKind, Listing, ListingEntry,
-    NodeId, Reply, Result, ServerEntry, ServerFacts, ServerId, ServerSpec, ServerState, Shard, ShardState, ShardStatus,
+    Agent, AgentId, AgentPage, AgentQuery, Author, Call, Dispatch, EraChoice, Error, ErrorKind, Event, Health, Holding,
+    Inventory, KnownAgent, ListKind, Listing, ListingEntry, NodeId, Reply, Result, ServerEntry, ServerFacts, ServerId,
+    ServerSpec, ServerState, Shard, ShardState, ShardStatus,
 };
 use spanwire_rpc::{MAX_MESSAGE_BYTES, v1::broker_client::BrokerClient};
 use tokio::{
@@ -53,6 +56,10 @@ struct Scripted {
     added: Mutex<Vec<ServerSpec>>,
     /// Where the last one was to be placed.
     home: Mutex<Option<NodeId>>,
+    /// Who asked for what was changed, in order.
+    authors: Mutex<Vec<Author>>,
+    agents: Mutex<BTreeMap<AgentId, Agent>>,
+    node: NodeId,
     telemetry: spanwire_telemetry::Telemetry,
 }
 
@@ -140,7 +147,12 @@ impl Control for Scripted {
         self.inventory.subscribe()
     }
 
-    async fn add(&self, spec: ServerSpec, home: Option<NodeId>, replace: bool) -> Result<()> {
+    fn node(&self) -> &NodeId {
+        &self.node
+    }
+
+    async fn add(&self, author: Author, spec: ServerSpec, home: Option<NodeId>, replace: bool) -> Result<()> {
+        self.authors.lock().unwrap().push(author);
         let taken = self.inventory.borrow().servers.iter().any(|server| server.local && server.id == spec.id);
         if taken && !replace {
             return Err(Error::new(ErrorKind::Conflict, format!("server \"{}\" exists", spec.id)));
@@ -155,10 +167,38 @@ impl Control for Scripted {
         Ok(())
     }
 
-    async fn remove(&self, id: &ServerId) -> Result<bool> {
+    async fn remove(&self, author: Author, id: &ServerId) -> Result<bool> {
+        self.authors.lock().unwrap().push(author);
         let before = self.inventory.borrow().servers.len();
         self.change(|servers| servers.retain(|server| !(server.local && server.id == *id)));
         Ok(self.inventory.borrow().servers.len() < before)
+    }
+
+    async fn add_agent(&self, author: Author, id: &AgentId, card: Json, replace: bool) -> Result<bool> {
+        let mut agents = self.agents.lock().unwrap();
+        if agents.contains_key(id) && !replace {
+            let error = Error::new(ErrorKind::Conflict, format!("agent \"{id}\" exists"));
+            return Err(error.with_data(Json::from_trusted(r#"{"by":"ada"}"#)));
+        }
+        let (by, node) = (author.principal.clone(), author.node.clone());
+        let known = KnownAgent { card, by, node, time_ms: 5, version: 7 };
+        self.authors.lock().unwrap().push(author);
+        Ok(agents.insert(id.clone(), Agent { id: id.clone(), known: Some(known) }).is_some())
+    }
+
+    async fn remove_agent(&self, author: Author, id: &AgentId) -> Result<bool> {
+        self.authors.lock().unwrap().push(author);
+        Ok(self.agents.lock().unwrap().remove(id).is_some())
+    }
+
+    fn agents(&self, query: &AgentQuery) -> Result<AgentPage> {
+        let agents = self.agents.lock().unwrap();
+        let asked = |agent: &&Agent| {
+            query.id.as_ref().is_none_or(|id| agent.id == *id) && query.after.as_ref().is_none_or(|id| agent.id > *id)
+        };
+        let page: Vec<Agent> = agents.values().filter(asked).take(query.limit).cloned().collect();
+        let next = page.last().filter(|_| page.len() == query.limit).map(|agent| agent.id.clone());
+        Ok(AgentPage { agents: page, next, total: agents.len() as u64 })
     }
 
     fn dispatch(&self) -> Arc<dyn Dispatch> {
@@ -231,6 +271,7 @@ impl Control for Scripted {
                 replicas: 3,
                 stale: Some(Duration::from_millis(1500)),
             }],
+            agents: 6,
             leases: Arc::new([("duty".into(), Holding { node: "there".parse().unwrap(), token: 9 })].into()),
         }
     }
@@ -343,6 +384,9 @@ impl Node {
             ended: broadcast::Sender::new(16),
             added: Mutex::default(),
             home: Mutex::default(),
+            authors: Mutex::default(),
+            agents: Mutex::default(),
+            node: "here".parse().unwrap(),
             telemetry: spanwire_telemetry::Telemetry::disabled("here".parse().unwrap()),
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -1,4 +1,4 @@
-//! Names of servers, nodes and tenants.
+//! Names of servers, agents, nodes and tenants.
 
 use std::{fmt, str::FromStr, sync::Arc};
 
@@ -67,6 +67,10 @@ fn dashed(text: &str, max: usize) -> bool {
 id!(
     /// The id of a server. It begins with a letter, because it also begins the scheme of exposed resource URIs.
     ServerId, "server id", "use 1 to 32 of a-z, 0-9 and -, beginning with a letter", |text| dashed(text, 32)
+);
+id!(
+    /// The id of an agent.
+    AgentId, "agent id", "use 1 to 64 of a-z, 0-9 and -, beginning with a letter", |text| dashed(text, 64)
 );
 id!(
     /// The id of a node.

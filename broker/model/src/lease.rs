@@ -45,6 +45,8 @@ pub struct Lease {
     fence: Fence,
     released: CancellationToken,
     done: CancellationToken,
+    /// It is not given back when it is dropped.
+    lapses: bool,
 }
 
 /// The side of a [`Lease`] that renews it.
@@ -52,7 +54,7 @@ pub struct Lease {
 pub struct LeaseKeeper {
     /// Set forward with each renewal: the moment, by this node's own clock, from which the lease is no longer relied on.
     pub valid_until: watch::Sender<Instant>,
-    /// Cancel it when the lease is lost.
+    /// Cancel it when the lease is lost. Cancelled while `released` is not, the holder wants it to run out: do not renew it any more.
     pub lost: CancellationToken,
     /// Cancelled when the holder wants to give it back, or has dropped it.
     pub released: CancellationToken,
@@ -70,6 +72,7 @@ impl Lease {
             fence: Fence { valid_until: receiver, lost: CancellationToken::new() },
             released: CancellationToken::new(),
             done: CancellationToken::new(),
+            lapses: false,
         };
         let keeper = LeaseKeeper {
             valid_until: sender,
@@ -110,11 +113,20 @@ impl Lease {
         self.released.cancel();
         let _ = tokio::time::timeout(within, self.done.cancelled()).await;
     }
+
+    /// Ends it for this node without giving it back: nobody else can take it before its time is over. For a holder that cannot say
+    /// that what ran under it is gone.
+    pub fn lapse(mut self) {
+        self.lapses = true;
+    }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.released.cancel();
+        // In this order: whoever sees that it is lost can see why.
+        if !self.lapses {
+            self.released.cancel();
+        }
         self.fence.lost.cancel();
     }
 }

@@ -3,6 +3,7 @@
 //! Inside the broker there is one form of everything: MCP 2026-07-28, one request, zero or more notifications, one
 //! outcome. The docs of each trait are its laws; an implementation that breaks one is a bug in the implementation.
 
+mod agent;
 mod backbone;
 mod call;
 mod error;
@@ -19,12 +20,13 @@ mod store;
 mod trace;
 mod upstream;
 
+pub use agent::{Agent, AgentPage, AgentQuery, KnownAgent};
 pub use backbone::{
     Address, Backbone, BusHandler, BusMessage, BusReply, BusRequest, Frame, Publication, ServeGuard, ServeOn, Topic,
 };
 pub use call::{Call, ClientFacts, Dispatch, EdgeTransport};
 pub use error::{Error, ErrorKind, Origin, Result, Retry};
-pub use id::{InvalidId, NodeId, ServerId, Tenant};
+pub use id::{AgentId, InvalidId, NodeId, ServerId, Tenant};
 pub use inventory::{
     Inventory, ListKind, Listing, ListingEntry, NodeInfo, NodeState, Placed, ServerEntry, Source, Wanted,
 };

@@ -7,7 +7,7 @@ use spanwire_mcp::{Json, Method};
 use tokio::{sync::mpsc, time::Instant};
 use uuid::Uuid;
 
-use crate::{Fence, Reply, Result, ServerFacts, ServerSpec, TraceContext};
+use crate::{Fence, Reply, Result, ServerFacts, ServerId, ServerSpec, TraceContext};
 
 /// One request to a server, in the canonical revision and with the server's own names.
 #[derive(Debug, Clone)]
@@ -68,7 +68,7 @@ pub struct Connected {
 #[async_trait]
 pub trait Connector: Send + Sync + 'static {
     /// Connects, finds out the era and shakes hands. `known` is the era that was found the last time.
-    /// Dropping the future leaves nothing behind.
+    /// Dropping the future leaves nothing behind, soon: see [`Connector::gone`].
     async fn connect(&self, spec: &ServerSpec, known: Option<spanwire_mcp::Era>) -> Result<Connected>;
 
     /// Connects a server that may only run while a lease is valid. The caller closes it when it no longer is; a transport that can sees to
@@ -81,5 +81,12 @@ pub trait Connector: Send + Sync + 'static {
     ) -> Result<Connected> {
         let _ = fence;
         self.connect(spec, known).await
+    }
+
+    /// Returns when nothing is left of this server as it was started before: of connections that were closed, and of those whose future
+    /// was dropped on the way. Whoever starts it again waits for this first, and so does whoever lets another node start it. It takes as
+    /// long as it takes; the caller bounds it.
+    async fn gone(&self, server: &ServerId) {
+        let _ = server;
     }
 }

@@ -20,6 +20,8 @@ pub struct Attached {
     pub call_timeout: Option<Duration>,
     /// The lease by which it runs here, where it needs one.
     pub(crate) fence: Option<Fence>,
+    /// It is the only one of its server, and goes to another node when this one is gone.
+    pub(crate) is_one_that_moves: bool,
     pub(crate) gate: Arc<Gate>,
 }
 
@@ -73,6 +75,12 @@ impl Attached {
             self.gate.max_running()
         );
         Error::new(ErrorKind::Overloaded, text)
+    }
+
+    /// True for a server that runs on one node at a time, and on another one when that is gone: what it does not know of, no replica
+    /// does.
+    pub fn is_one_that_moves(&self) -> bool {
+        self.is_one_that_moves
     }
 
     /// Calls in flight at the moment.

@@ -3,17 +3,22 @@
 //! Of one id, this node's own configuration goes first, then the registry, and last what an older version left in this node's store
 //! (broker/decisions/0023).
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use spanwire_model::{NodeId, Placement, ServerId, ServerSpec, Source, Target, Wanted};
 
-use crate::machine::ServerRecord;
+use crate::{Config, machine::ServerRecord};
 
 /// Everything that may say that a server is to run here.
 pub(crate) struct Desired {
     node: NodeId,
     /// Every home is this node: no other one has this registry.
     owns_all: bool,
+    /// Ids of the broker's own parts.
+    reserved: BTreeSet<ServerId>,
     /// The configuration of this node, resolved.
     configured: BTreeMap<ServerId, ServerSpec>,
     /// The registry.
@@ -51,9 +56,16 @@ impl Want {
 }
 
 impl Desired {
-    pub(crate) fn new(node: NodeId, owns_all: bool, configured: Vec<ServerSpec>, kept: Vec<ServerSpec>) -> Self {
+    pub(crate) fn new(config: &Config, configured: Vec<ServerSpec>, kept: Vec<ServerSpec>) -> Self {
         let by_id = |specs: Vec<ServerSpec>| specs.into_iter().map(|spec| (spec.id.clone(), spec)).collect();
-        Self { node, owns_all, configured: by_id(configured), records: BTreeMap::new(), kept: by_id(kept) }
+        Self {
+            node: config.node.clone(),
+            owns_all: config.owns_all,
+            reserved: config.reserved.clone(),
+            configured: by_id(configured),
+            records: BTreeMap::new(),
+            kept: by_id(kept),
+        }
     }
 
     /// Takes what the registry says now.
@@ -105,6 +117,9 @@ impl Desired {
         let configured = self.configured.iter().map(|(id, spec)| (id, spec, source(spec), None));
         // Whoever comes later goes first.
         for (id, spec, source, version) in kept.chain(records).chain(configured) {
+            if self.reserved.contains(id) && source != Source::Builtin {
+                continue;
+            }
             wants.insert(id.clone(), Want { spec: spec.clone(), source, version });
         }
         wants
@@ -134,7 +149,16 @@ impl Desired {
         }
         for (id, Record { record, spec }) in &self.records {
             let (placement, replicas) = record.placement();
-            let unreadable = || Some("it was registered in a form that this version cannot read".into());
+            let problem = if spec.is_none() {
+                Some("it was registered in a form that this version cannot read".into())
+            } else if self.reserved.contains(id) {
+                Some(
+                    "is not run: its id belongs to the broker itself by now; remove it, and add it with another one"
+                        .into(),
+                )
+            } else {
+                problem(id)
+            };
             wanted.push(Wanted {
                 id: id.clone(),
                 source: Source::Registry,
@@ -143,7 +167,7 @@ impl Desired {
                 home: self.home(record).cloned(),
                 by: record.written.principal.clone(),
                 version: record.written.sequence,
-                problem: if spec.is_none() { unreadable() } else { problem(id) },
+                problem,
             });
         }
         // Stable: the configuration stays first.

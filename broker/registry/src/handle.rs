@@ -12,12 +12,15 @@ use std::{
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use spanwire_mcp::Json;
-use spanwire_model::{Error, ErrorKind, Inventory, NodeId, NodeState, Placement, Result, ServerId, ServerSpec};
+use spanwire_model::{
+    AgentId, AgentPage, AgentQuery, Author, Error, ErrorKind, Inventory, NodeId, NodeState, Placement, Result,
+    ServerId, ServerSpec,
+};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    Attached, Resolve,
+    Attached, Resolve, card,
     machine::{Change, Put, Removed},
     owner::Command,
     register::Register,
@@ -43,6 +46,8 @@ pub struct Handle {
     loads: Arc<RwLock<Loads>>,
     draining: Arc<watch::Sender<bool>>,
     settled: Arc<AtomicBool>,
+    /// This node is connected, and has been for long enough to have heard of the others.
+    heard: Arc<watch::Sender<bool>>,
     shutdown: CancellationToken,
     abandon: CancellationToken,
     tasks: TaskTracker,
@@ -72,6 +77,7 @@ impl Handle {
             loads: Arc::default(),
             draining: Arc::new(watch::channel(false).0),
             settled: Arc::default(),
+            heard: Arc::new(watch::channel(false).0),
             shutdown: CancellationToken::new(),
             abandon: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -113,6 +119,15 @@ impl Handle {
         self.settled.load(Ordering::Acquire)
     }
 
+    /// Whether this node knows which others are there: not before its first connection, and not right after it was without one.
+    pub(crate) fn heard(&self) -> watch::Receiver<bool> {
+        self.heard.subscribe()
+    }
+
+    pub(crate) fn set_heard(&self, heard: bool) {
+        self.heard.send_if_modified(|known| std::mem::replace(known, heard) != heard);
+    }
+
     /// Another node is there that takes something new.
     pub fn has_others(&self) -> bool {
         let own = &self.register.node;
@@ -133,6 +148,12 @@ impl Handle {
     /// What peers ask for with [`INVENTORY_METHOD`](crate::INVENTORY_METHOD): the servers of this node as JSON.
     pub fn local_state(&self) -> Bytes {
         Bytes::clone(&self.local_state.load())
+    }
+
+    /// The same registry for whoever asks: what is written through it says by whom, and in which call and span.
+    #[must_use]
+    pub fn on_behalf(&self, author: Author) -> Self {
+        Self { register: self.register.on_behalf(author), ..self.clone() }
     }
 
     /// Registers a server, for all nodes and over their restarts. With the placement `here` it runs on `home`, or on this node where
@@ -185,29 +206,44 @@ impl Handle {
         Ok(removed || was_stored)
     }
 
-    /// Registers an agent, or changes what it says of itself: a JSON object. For now it is kept and told to all nodes, and no more.
+    /// Registers an agent by its A2A agent card, for all nodes and over their restarts. For now the card is kept and told to all nodes, and
+    /// no more. True when it took the place of another one. Returns when it is durable.
     ///
     /// # Errors
-    /// `InvalidParams`, `QuotaExceeded`, and `Unavailable` when the ledger is out of reach.
-    pub async fn put_agent(&self, id: &str, card: Json) -> Result<()> {
-        self.register.change::<Put>(&Change::PutAgent { id: id.into(), card }).await.map(drop)
+    /// `InvalidParams` when it is no agent card; `Conflict` when the id is taken and `replace` is not set; `QuotaExceeded`; `Unavailable`, at
+    /// once, when the ledger is out of reach.
+    pub async fn add_agent(&self, id: &AgentId, card: Json, replace: bool) -> Result<bool> {
+        card::check(id, &card)?;
+        let (agent, id) = (id, id.as_str().into());
+        let change = if replace { Change::PutAgent { id, card } } else { Change::AddAgent { id, card } };
+        let Put { replaced } = self.register.change(&change).await?;
+        tracing::info!(%agent, replaced, "registered");
+        Ok(replaced)
     }
 
     /// Removes an agent; false when there is none.
     ///
     /// # Errors
-    /// `Unavailable` when the ledger is out of reach.
-    pub async fn remove_agent(&self, id: &str) -> Result<bool> {
-        Ok(self.register.change::<Removed>(&Change::RemoveAgent { id: id.into() }).await?.removed)
+    /// `Unavailable`, at once, when the ledger is out of reach.
+    pub async fn remove_agent(&self, id: &AgentId) -> Result<bool> {
+        let Removed { removed } = self.register.change(&Change::RemoveAgent { id: id.as_str().into() }).await?;
+        Ok(removed)
     }
 
-    /// All agents with their cards, as far as this node has read the registry, in the order of their ids.
+    /// A page of the agents with their cards, as far as this node has read the registry.
     ///
     /// # Errors
     /// `Internal` when the registry cannot be read.
-    pub fn agents(&self) -> Result<Vec<(String, Json)>> {
-        let agents = self.register.agents()?;
-        Ok(agents.into_iter().filter_map(|(id, record)| Some((id, record?.card))).collect())
+    pub fn agents(&self, query: &AgentQuery) -> Result<AgentPage> {
+        self.register.agents(query)
+    }
+
+    /// How many agents are registered, as far as this node has read the registry.
+    ///
+    /// # Errors
+    /// `Internal` when the registry cannot be read.
+    pub fn agent_count(&self) -> Result<u64> {
+        self.register.agent_count()
     }
 
     /// Gives every lease back, so that other nodes take over: no further one is taken, placed servers get no more calls, and each is

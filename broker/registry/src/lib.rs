@@ -6,6 +6,7 @@
 //! lease.
 
 mod attached;
+mod card;
 mod desired;
 mod handle;
 mod listing;
@@ -22,7 +23,7 @@ mod state;
 pub mod store;
 mod supervisor;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 pub use attached::Attached;
 pub use handle::Handle;
@@ -30,7 +31,7 @@ pub use listing::ListLimits;
 pub use machine::{MAX_AGENTS, MAX_RECORD_BYTES, MAX_REPLICAS, MAX_SERVERS, Machine};
 pub use peers::INVENTORY_METHOD;
 pub use queue::Slot;
-use spanwire_model::{Backbone, Connector, Inventory, Leases, Ledger, NodeId, Result, ServerSpec, Store};
+use spanwire_model::{Backbone, Connector, Inventory, Leases, Ledger, NodeId, Result, ServerId, ServerSpec, Store};
 use tokio::sync::{mpsc, watch};
 
 /// Turns a stored specification, which holds `${VAR}`, into one that can be connected. The result may hold secrets.
@@ -68,12 +69,15 @@ pub struct Config {
     pub version: Arc<str>,
     /// How long a placed server stays with a node that stopped renewing its lease.
     pub lease_ttl: Duration,
-    /// How long a node that starts listens before it counts as settled and takes leases: the nodes should know of each other, so that
-    /// servers spread. More than a heartbeat, or zero where there are no other nodes.
+    /// How long a node that was connected, at its start or again, listens before it counts as settled and takes leases: the nodes should
+    /// know of each other, so that servers spread. More than a heartbeat, or zero where there are no other nodes.
     pub settle: Duration,
     /// No other node has this registry. Then every server that is in it with the placement `here` is this node's, whatever the node was
     /// called when it was registered.
     pub owns_all: bool,
+    /// Ids that belong to parts of the broker itself, on every node, whether they are on or off here. What else has such an id is not run:
+    /// it was registered before the id was taken.
+    pub reserved: BTreeSet<ServerId>,
 }
 
 impl Config {
@@ -96,6 +100,7 @@ impl Config {
             lease_ttl: Duration::from_secs(6),
             settle: Duration::ZERO,
             owns_all: false,
+            reserved: BTreeSet::new(),
         }
     }
 }

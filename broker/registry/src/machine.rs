@@ -9,12 +9,16 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use spanwire_mcp::Json;
-use spanwire_model::{Applied, Entry, NodeId, Placement, Refusal, RefusalReason, ServerId, StoreError, View, ViewMut};
+use spanwire_model::{
+    Agent, AgentId, AgentPage, AgentQuery, Applied, Entry, NodeId, Placement, Refusal, RefusalReason, ServerId,
+    StoreError, View, ViewMut,
+};
 
-pub(crate) use self::record::{AGENTS, AgentRecord, SERVERS, ServerRecord, Written};
+use self::record::{AGENTS, AgentRecord, SERVERS};
+pub(crate) use self::record::{ServerRecord, Written};
 
-/// The newest version of a command's form.
-pub(crate) const COMMAND_VERSION: u16 = 1;
+/// The newest version of a command's form. A change is written in the oldest version that has it, so that nodes which know no newer one go on.
+const COMMAND_VERSION: u16 = 2;
 
 /// Servers that may be registered.
 pub const MAX_SERVERS: u64 = 4096;
@@ -32,10 +36,13 @@ pub const MAX_REPLICAS: u16 = 64;
 const UNREADABLE: &str = "unreadable specification of a server: it needs an id and a target; placement is \"here\" or \"any\", \
                           replicas a number";
 
+/// What is said of a body that is no change.
+const NO_CHANGE: &str = "unreadable command for the registry";
+
 /// Longest id of an agent.
 const MAX_AGENT_ID: usize = 64;
 
-/// A change that is wanted, as the body of a command, version 1: an object of one member, which names the change.
+/// A change that is wanted, as the body of a command: an object of one member, which names the change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub(crate) enum Change {
@@ -45,8 +52,20 @@ pub(crate) enum Change {
     RemoveServer { id: ServerId },
     /// Registers an agent, or changes what it says of itself.
     PutAgent { id: Arc<str>, card: Json },
+    /// Registers an agent. Conflict when the id is taken. Since version 2.
+    AddAgent { id: Arc<str>, card: Json },
     /// Forgets an agent.
     RemoveAgent { id: Arc<str> },
+}
+
+impl Change {
+    /// The oldest version of commands that has this change.
+    pub(crate) const fn version(&self) -> u16 {
+        match self {
+            Self::PutServer { .. } | Self::RemoveServer { .. } | Self::PutAgent { .. } | Self::RemoveAgent { .. } => 1,
+            Self::AddAgent { .. } => 2,
+        }
+    }
 }
 
 /// What became of a put.
@@ -87,14 +106,16 @@ impl spanwire_model::Machine for Machine {
 
     fn apply(&self, view: &mut dyn ViewMut, entry: &Entry) -> Result<Applied, StoreError> {
         let change = match entry.command.body.read::<Change>() {
-            Ok(change) => change,
-            // What a library says of it is nothing that nodes of different builds agree on.
-            Err(_) => return Ok(Err(invalid("unreadable command for the registry".to_owned()))),
+            Ok(change) if change.version() <= entry.command.version => change,
+            // One that is newer than its command was refused where only the older version was known, and so is for ever. What a library
+            // says of it is nothing that nodes of different builds agree on.
+            Ok(_) | Err(_) => return Ok(Err(invalid(NO_CHANGE.to_owned()))),
         };
         match change {
             Change::PutServer { spec, home, replace } => put_server(view, entry, spec, home, replace),
             Change::RemoveServer { id } => remove(view, &Kind::SERVERS, id.as_str()),
-            Change::PutAgent { id, card } => put_agent(view, entry, &id, card),
+            Change::PutAgent { id, card } => put_agent(view, entry, &id, card, true),
+            Change::AddAgent { id, card } => put_agent(view, entry, &id, card, false),
             Change::RemoveAgent { id } => remove(view, &Kind::AGENTS, &id),
         }
     }
@@ -117,7 +138,7 @@ impl Kind {
         format!("{}{id}", self.prefix).into_bytes()
     }
 
-    fn count(&self, view: &dyn ViewMut) -> Result<u64, StoreError> {
+    fn count(&self, view: &dyn View) -> Result<u64, StoreError> {
         let value = view.get(self.count)?;
         Ok(value.and_then(|value| std::str::from_utf8(&value).ok()?.parse().ok()).unwrap_or(0))
     }
@@ -186,7 +207,13 @@ fn wrong(head: &Head, has_home: bool) -> Option<Refusal> {
     Some(invalid(format!("server \"{id}\" {what}")))
 }
 
-fn put_agent(view: &mut dyn ViewMut, entry: &Entry, id: &str, card: Json) -> Result<Applied, StoreError> {
+fn put_agent(
+    view: &mut dyn ViewMut,
+    entry: &Entry,
+    id: &str,
+    card: Json,
+    replace: bool,
+) -> Result<Applied, StoreError> {
     if !is_agent_id(id) {
         return Ok(Err(invalid(format!(
             "invalid agent id: use 1 to {MAX_AGENT_ID} of a-z, 0-9 and -, beginning with a letter"
@@ -198,9 +225,14 @@ fn put_agent(view: &mut dyn ViewMut, entry: &Entry, id: &str, card: Json) -> Res
     if let Some(refusal) = Kind::AGENTS.too_large(id, &card) {
         return Ok(Err(refusal));
     }
-    let is_new = view.get(&Kind::AGENTS.key(id))?.is_none();
+    let there = AgentRecord::get(view, id)?;
+    if there.is_some() && !replace {
+        let text = format!("agent \"{id}\" exists already: remove it first, or replace it");
+        let data = there.flatten().map(|there| json(&there.about()));
+        return Ok(Err(Refusal { reason: RefusalReason::Conflict, text, data }));
+    }
     let record = json(&AgentRecord { card, written: Written::by(entry) });
-    Kind::AGENTS.put(view, id, record.as_bytes().to_vec(), is_new)
+    Kind::AGENTS.put(view, id, record.as_bytes().to_vec(), there.is_none())
 }
 
 fn is_agent_id(id: &str) -> bool {
@@ -238,9 +270,21 @@ pub(crate) fn servers(view: &dyn View) -> spanwire_model::Result<Vec<(ServerId, 
     record::scan(view, SERVERS)
 }
 
-/// All agents, in the order of their ids.
-pub(crate) fn agents(view: &dyn View) -> spanwire_model::Result<Vec<(String, Option<AgentRecord>)>> {
-    record::scan(view, AGENTS)
+/// A page of agents.
+pub(crate) fn agents(view: &dyn View, query: &AgentQuery) -> spanwire_model::Result<AgentPage> {
+    let total = agent_count(view)?;
+    let (agents, next) = match &query.id {
+        Some(id) => (record::one(view, AGENTS, id)?.into_iter().collect(), None),
+        None => record::page(view, AGENTS, query.after.as_ref(), query.limit)?,
+    };
+    let agents: Vec<(AgentId, Option<AgentRecord>)> = agents;
+    let agents = agents.into_iter().map(|(id, record)| Agent { id, known: record.map(AgentRecord::known) }).collect();
+    Ok(AgentPage { agents, next, total })
+}
+
+/// How many agents there are.
+pub(crate) fn agent_count(view: &dyn View) -> spanwire_model::Result<u64> {
+    Kind::AGENTS.count(view).map_err(record::failed)
 }
 
 #[cfg(test)]

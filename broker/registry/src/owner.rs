@@ -110,7 +110,9 @@ pub(crate) struct Owner {
     locals: BTreeMap<ServerId, Local>,
     peers: BTreeMap<NodeId, Vec<Arc<ServerEntry>>>,
     /// Placed servers as they were when somebody ran them last.
-    last_placed: BTreeMap<ServerId, Arc<ServerEntry>>,
+    last_placed: shown::LastPlaced,
+    /// When one of them is shown no longer.
+    look_at_placed: Option<Instant>,
     /// Why this node cannot run a server that it may run.
     unfit: BTreeMap<ServerId, Arc<str>>,
     presence: BTreeMap<NodeId, NodeInfo>,
@@ -131,7 +133,7 @@ impl Owner {
         let beat = Beat { incarnation: uuid::Uuid::now_v7().as_u64_pair().1, version: 1 };
         let kept = books::servers(&*parts.store)?;
         Ok(Self {
-            desired: Desired::new(config.node.clone(), config.owns_all, configured, kept),
+            desired: Desired::new(&config, configured, kept),
             eras: books::eras(&*parts.store)?,
             register: handle.register().clone(),
             config: Arc::new(config),
@@ -145,7 +147,8 @@ impl Owner {
             leaving: CancellationToken::new(),
             locals: BTreeMap::new(),
             peers: BTreeMap::new(),
-            last_placed: BTreeMap::new(),
+            last_placed: shown::LastPlaced::default(),
+            look_at_placed: None,
             unfit: BTreeMap::new(),
             presence: BTreeMap::new(),
             generation: 0,
@@ -192,6 +195,9 @@ impl Owner {
                 },
                 () = sleep_until(self.look_again.unwrap_or_else(Instant::now)), if self.look_again.is_some() => {
                     self.reconcile().await;
+                }
+                () = sleep_until(self.look_at_placed.unwrap_or_else(Instant::now)), if self.look_at_placed.is_some() => {
+                    self.version += 1;
                 }
                 () = stopping.cancelled() => break,
             }
@@ -288,9 +294,10 @@ impl Owner {
 
     fn peer_state(&mut self, state: NodeState) {
         let NodeState { node, servers, .. } = state;
-        // A node has the parts of the broker itself, or was told to be without them.
+        // A node has the parts of the broker itself, or was told to be without them. An older one may run something else by their names.
+        let is_foreign = |id: &ServerId| !self.config.reserved.contains(id);
         let servers = servers.into_iter().map(|server| Arc::new(server.into_entry(&node)));
-        let servers = servers.filter(|server| server.source != Source::Builtin).collect();
+        let servers = servers.filter(|server| server.source != Source::Builtin && is_foreign(&server.id)).collect();
         self.peers.insert(node, servers);
         self.version += 1;
     }
@@ -321,7 +328,8 @@ impl Owner {
         let mut servers = locals;
         servers.extend(self.peers.values().flatten().map(|entry| self.with_load(entry)));
         let wanted = self.desired.wanted(|id| self.unfit.get(id).cloned());
-        let servers = shown::shown(servers, &wanted, &mut self.last_placed);
+        let servers = self.last_placed.shown(servers, &wanted, Instant::now());
+        self.look_at_placed = self.last_placed.next_end(&wanted);
         let nodes = self.nodes();
         self.publisher.send_replace(Arc::new(Inventory { version: self.version, servers, nodes, wanted }));
         // The peers are told after the inventory is out, so that what they ask for is never older than what they were told.

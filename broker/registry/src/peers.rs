@@ -133,7 +133,9 @@ impl Peers {
                 _ = looks.tick() => {
                     self.look(false).await;
                     let knows_all = self.peers.values().all(|peer| peer.known.is_some());
-                    if settling.is_over(self.backbone.is_connected(), knows_all, Instant::now()) {
+                    let (is_connected, now) = (self.backbone.is_connected(), Instant::now());
+                    self.handle.set_heard(settling.has_heard(is_connected, now));
+                    if settling.is_over(is_connected, knows_all, now) {
                         self.handle.settle();
                     }
                 }

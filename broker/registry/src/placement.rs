@@ -3,6 +3,8 @@
 //! The task here takes leases; the owner starts what was taken, and the supervisor gives the lease back once its server is closed, so
 //! that two nodes never run one replica. Each node decides for itself: all rank the alive nodes alike for each server, the first
 //! ones try at once and the others a little later, so that servers spread over the nodes and races are rare. The lease settles the rest.
+//! A node that runs fewer of them comes first, so that one that returns has its part again when servers are to be placed; none that
+//! runs is moved for that.
 
 mod rank;
 
@@ -34,8 +36,16 @@ const TRY_AGAIN: Duration = Duration::from_secs(1);
 /// How long a node leaves a server to the others after it could not start it.
 pub(crate) const REST: Duration = Duration::from_secs(30);
 
-/// What the node would run if it had the lease, with the number of replicas.
-pub(crate) type Wishes = BTreeMap<ServerId, u16>;
+/// What the node would run if it had the lease.
+pub(crate) type Wishes = BTreeMap<ServerId, Wish>;
+
+/// A server that this node may run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Wish {
+    pub(crate) replicas: u16,
+    /// All nodes may run it, and not only those that have it in their files: which these are nobody else knows.
+    pub(crate) is_everywhere: bool,
+}
 
 /// The right to run one replica of a server on this node. Dropping it gives it back.
 pub(crate) struct Claim {
@@ -62,11 +72,12 @@ pub(crate) struct Parts {
     pub(crate) leaving: CancellationToken,
 }
 
-/// Starts to take leases, after the time that the configuration gives the nodes to find each other.
+/// Starts to take leases: whenever this node has been connected for the time that the configuration gives the nodes to find each other.
 pub(crate) fn start(config: Arc<Config>, handle: Handle, parts: Parts) {
     let placement = Placement {
         holdings: parts.leases.watch(),
         inventory: handle.watch(),
+        heard: handle.heard(),
         leases: parts.leases,
         wishes: parts.wishes,
         seats: BTreeMap::new(),
@@ -80,7 +91,7 @@ pub(crate) fn start(config: Arc<Config>, handle: Handle, parts: Parts) {
 
 /// The name of a lease.
 pub(crate) fn lease_name(id: &ServerId, replica: u16) -> String {
-    format!("place.{id}.{replica}")
+    format!("{}{id}.{replica}", rank::PREFIX)
 }
 
 struct Placement {
@@ -90,6 +101,8 @@ struct Placement {
     wishes: watch::Receiver<Arc<Wishes>>,
     holdings: watch::Receiver<Arc<Holdings>>,
     inventory: watch::Receiver<Arc<Inventory>>,
+    /// Whether this node knows which others are there.
+    heard: watch::Receiver<bool>,
     /// How it stands with each server that is wished.
     seats: BTreeMap<ServerId, Seat>,
     taking: FuturesUnordered<BoxFuture<'static, Attempt>>,
@@ -114,12 +127,7 @@ enum Seat {
 impl Placement {
     async fn run(mut self, leaving: CancellationToken) {
         let stopping = self.handle.stopping().clone();
-        tokio::select! {
-            () = stopping.cancelled() => return,
-            () = leaving.cancelled() => return,
-            () = tokio::time::sleep(self.config.settle) => {}
-        }
-        let mut watched = [true; 3];
+        let mut watched = [true; 4];
         loop {
             let next = self.plan(Instant::now());
             let wake = async {
@@ -135,6 +143,7 @@ impl Placement {
                 changed = self.wishes.changed(), if watched[0] => watched[0] = changed.is_ok(),
                 changed = self.holdings.changed(), if watched[1] => watched[1] = changed.is_ok(),
                 changed = self.inventory.changed(), if watched[2] => watched[2] = changed.is_ok(),
+                changed = self.heard.changed(), if watched[3] => watched[3] = changed.is_ok(),
                 Some((id, replica, lease)) = self.taking.next() => self.took(id, replica, lease).await,
                 Some((id, why)) = self.taken.next() => self.given_back(id, why),
             }
@@ -146,6 +155,11 @@ impl Placement {
         let wishes = self.wishes.borrow_and_update().clone();
         let holdings = self.holdings.borrow_and_update().clone();
         let inventory = self.inventory.borrow_and_update().clone();
+        if !*self.heard.borrow_and_update() {
+            // Whose turn it is is seen when the others are.
+            self.seats.retain(|_, seat| !matches!(seat, Seat::Due(_)));
+            return None;
+        }
         if is_draining(&inventory, &self.config.node) {
             // It would give away again what it takes now.
             return None;
@@ -154,9 +168,21 @@ impl Placement {
         self.seats.retain(|id, seat| wishes.contains_key(id) || matches!(seat, Seat::Busy));
         let (mut next, mut due) = (None::<Instant>, Vec::new());
         let is_there = |node: &NodeId| *node != self.config.node && inventory.nodes.iter().any(|info| info.id == *node);
-        for (id, replicas) in wishes.iter() {
-            let rank = rank::rank(id, &self.config.node, &alive);
-            let free = free_replica(id, *replicas, rank, &holdings, &is_there);
+        let mut counts = rank::counts(&holdings);
+        counts.insert(self.config.node.clone(), self.seats.values().filter(|seat| matches!(seat, Seat::Busy)).count());
+        for (id, wish) in wishes.iter() {
+            if matches!(self.seats.get(id), Some(Seat::Busy)) {
+                continue;
+            }
+            let free = free_replicas(id, wish.replicas, &holdings, &is_there);
+            let rivals = rivals(id, wish.replicas, &alive, &holdings, &self.config.node);
+            let order = rank::order(id, rivals, wish.is_everywhere.then_some(&counts));
+            let rank = order.iter().position(|node| **node == self.config.node).unwrap_or(0);
+            for node in order.into_iter().take(free.len()) {
+                // As if those had it that come first: of many that are free at once, each gets its part.
+                *counts.entry(node.clone()).or_default() += 1;
+            }
+            let (count, free) = (free.len(), free.get(rank % free.len().max(1)).copied());
             let seat = self.seats.entry(id.clone()).or_insert(Seat::Full);
             let at = match (&*seat, free) {
                 (Seat::Busy, _) => continue,
@@ -168,7 +194,7 @@ impl Placement {
                 (Seat::Due(at), Some(_)) => *at,
                 (Seat::Full | Seat::Resting(_), Some(_)) => {
                     // Once: were it counted from each look anew, it would never be over.
-                    let at = now + delay(rank, *replicas);
+                    let at = now + delay(rank, count);
                     *seat = Seat::Due(at);
                     at
                 }
@@ -239,26 +265,35 @@ fn alive(inventory: &Inventory, own: &NodeId) -> BTreeSet<NodeId> {
     alive.chain([own.clone()]).collect()
 }
 
-/// The replica that the node of this rank takes: its own one if that is free, else the first free one. Where there is none, one whose
-/// holder is not there: what is known of the leases is old while they are out of reach, and taking one finds out the truth. A seat of
-/// this node that is not busy has no lease, so it is not there for its own ones.
-fn free_replica(
+/// The nodes that may take a replica: those that are alive and have none. This one is asked for, so it has none.
+fn rivals<'a>(
     id: &ServerId,
     replicas: u16,
-    rank: usize,
+    alive: &'a BTreeSet<NodeId>,
     holdings: &Holdings,
-    is_there: &impl Fn(&NodeId) -> bool,
-) -> Option<u16> {
-    let holding = |replica: u16| holdings.get(lease_name(id, replica).as_str());
-    let own = u16::try_from(rank).ok().filter(|rank| *rank < replicas);
-    let all = || own.into_iter().chain(0..replicas);
-    let find = |is_it: &dyn Fn(Option<&Holding>) -> bool| all().find(|replica| is_it(holding(*replica)));
-    find(&|holding| holding.is_none()).or_else(|| find(&|holding| holding.is_some_and(|one| !is_there(&one.node))))
+    own: &NodeId,
+) -> Vec<&'a NodeId> {
+    let holders: Vec<&NodeId> = (0..replicas)
+        .filter_map(|replica| Some(&holdings.get(lease_name(id, replica).as_str())?.node))
+        .filter(|holder| *holder != own)
+        .collect();
+    alive.iter().filter(|node| !holders.contains(node)).collect()
 }
 
-/// How long a node of this rank lets the others go first.
-fn delay(rank: usize, replicas: u16) -> Duration {
-    let behind = (rank + 1).saturating_sub(usize::from(replicas.max(1)));
+/// The replicas that are free. Where there is none, those whose holder is not there: what is known of the leases is old while they are out
+/// of reach, and taking one finds out the truth. A seat of this node that is not busy has no lease, so it is not there for its own ones.
+fn free_replicas(id: &ServerId, replicas: u16, holdings: &Holdings, is_there: &impl Fn(&NodeId) -> bool) -> Vec<u16> {
+    let holding = |replica: u16| holdings.get(lease_name(id, replica).as_str());
+    let those = |is_it: &dyn Fn(Option<&Holding>) -> bool| -> Vec<u16> {
+        (0..replicas).filter(|replica| is_it(holding(*replica))).collect()
+    };
+    let free = those(&|holding| holding.is_none());
+    if free.is_empty() { those(&|holding| holding.is_some_and(|one| !is_there(&one.node))) } else { free }
+}
+
+/// How long a node of this rank lets the others go first, of so many replicas that are free.
+fn delay(rank: usize, free: usize) -> Duration {
+    let behind = (rank + 1).saturating_sub(free.max(1));
     STEP.saturating_mul(u32::try_from(behind).unwrap_or(u32::MAX)).min(MAX_DELAY)
 }
 

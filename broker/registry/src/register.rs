@@ -5,12 +5,13 @@ use std::{sync::Arc, time::Duration};
 use serde::de::DeserializeOwned;
 use spanwire_mcp::Json;
 use spanwire_model::{
-    Author, Command, Error, ErrorKind, Ledger, NodeId, Principal, Result, ServerId, Shard, ShardState,
+    AgentPage, AgentQuery, Author, Command, Error, ErrorKind, Ledger, NodeId, Principal, Result, ServerId, Shard,
+    ShardState,
 };
 use tokio::{sync::watch, time::Instant};
 use uuid::Uuid;
 
-use crate::machine::{self, AgentRecord, COMMAND_VERSION, Change, ServerRecord};
+use crate::machine::{self, Change, ServerRecord};
 
 /// Longest that one attempt at a change may take; there are two.
 const APPEND_TIMEOUT: Duration = Duration::from_secs(10);
@@ -24,22 +25,29 @@ pub(crate) struct Register {
     pub(crate) node: NodeId,
     /// See [`Config::owns_all`](crate::Config::owns_all).
     pub(crate) owns_all: bool,
+    /// Who asks for what is appended.
+    author: Author,
     ledger: Arc<dyn Ledger>,
 }
 
 impl Register {
     pub(crate) fn new(node: NodeId, owns_all: bool, ledger: Arc<dyn Ledger>) -> Self {
-        Self { node, owns_all, ledger }
+        let author = Author { principal: Principal::OPERATOR.into(), node: node.clone(), call: None, trace: None };
+        Self { node, owns_all, author, ledger }
     }
 
-    /// Appends a change on the operator's behalf, and returns its outcome.
+    /// The same for somebody else than the operator, or in a call and a trace.
+    pub(crate) fn on_behalf(&self, author: Author) -> Self {
+        Self { author, ..self.clone() }
+    }
+
+    /// Appends a change, and returns its outcome.
     ///
     /// # Errors
     /// What the machine refused, and what the ledger fails with: `Unavailable` when it is out of reach, at once.
     pub(crate) async fn append(&self, operation: Uuid, change: &Change) -> Result<Json> {
         let body = Json::from_serialize(change).map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))?;
-        let author = Author { principal: Principal::OPERATOR.into(), node: self.node.clone(), call: None, trace: None };
-        let command = Command { operation, version: COMMAND_VERSION, author, body };
+        let command = Command { operation, version: change.version(), author: self.author.clone(), body };
         let append = || self.ledger.append(Shard::REGISTRY, command.clone(), Instant::now() + APPEND_TIMEOUT);
         let receipt = match append().await {
             // It may be in the log: the same operation again finds out, and is applied once.
@@ -74,14 +82,24 @@ impl Register {
         shards.iter().any(|status| status.shard == Shard::REGISTRY && status.state == ShardState::Following)
     }
 
-    /// All agents, in the order of their ids.
-    pub(crate) fn agents(&self) -> Result<Vec<(String, Option<AgentRecord>)>> {
-        let mut agents = Vec::new();
+    /// A page of agents.
+    pub(crate) fn agents(&self, query: &AgentQuery) -> Result<AgentPage> {
+        let mut page = AgentPage::default();
         self.ledger.read(Shard::REGISTRY, &mut |view, _| {
-            agents = machine::agents(view)?;
+            page = machine::agents(view, query)?;
             Ok(())
         })?;
-        Ok(agents)
+        Ok(page)
+    }
+
+    /// How many agents there are.
+    pub(crate) fn agent_count(&self) -> Result<u64> {
+        let mut count = 0;
+        self.ledger.read(Shard::REGISTRY, &mut |view, _| {
+            count = machine::agent_count(view)?;
+            Ok(())
+        })?;
+        Ok(count)
     }
 
     /// Tells when there is something new.

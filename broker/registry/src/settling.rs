@@ -26,12 +26,22 @@ impl Settling {
     /// True when the others had time to speak, and their servers are known or were waited for in vain. Without a connection nobody is
     /// heard: the time begins again with the next one.
     pub(crate) fn is_over(&mut self, is_connected: bool, knows_all: bool, now: Instant) -> bool {
+        let listened = self.listened(is_connected, now);
+        listened
+            .is_some_and(|listened| listened >= self.listen && (knows_all || listened >= self.listen + STATE_PATIENCE))
+    }
+
+    /// True when the others had time to speak, and this node is still there to hear them.
+    pub(crate) fn has_heard(&mut self, is_connected: bool, now: Instant) -> bool {
+        self.listened(is_connected, now).is_some_and(|listened| listened >= self.listen)
+    }
+
+    fn listened(&mut self, is_connected: bool, now: Instant) -> Option<Duration> {
         if !is_connected {
             self.since = None;
-            return false;
+            return None;
         }
-        let listened = now.saturating_duration_since(*self.since.get_or_insert(now));
-        listened >= self.listen && (knows_all || listened >= self.listen + STATE_PATIENCE)
+        Some(now.saturating_duration_since(*self.since.get_or_insert(now)))
     }
 }
 

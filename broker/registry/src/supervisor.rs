@@ -165,18 +165,42 @@ impl Supervisor {
         }
     }
 
-    /// Lets others have a placed server, which is closed by now.
+    /// Lets others have a placed server, once nothing is left of it here. Where that is not sure, they can have it when the lease is over:
+    /// by then its guard has killed it.
     async fn give_back(mut self, why: GivenBack) {
         self.ended().await;
         if let Some(Claim { lease, back, .. }) = self.claim.take() {
-            self.cancel.cancel();
-            lease.release(RELEASE_TIMEOUT).await;
+            if self.is_gone().await {
+                self.cancel.cancel();
+                lease.release(RELEASE_TIMEOUT).await;
+            } else {
+                tracing::warn!(server = %self.spec.id, "may not have ended: its lease is left to run out");
+                self.cancel.cancel();
+                lease.lapse();
+            }
             let _ = back.send(why);
+        }
+    }
+
+    /// Waits until nothing is left of the server as it was started before; false when that takes too long.
+    async fn is_gone(&self) -> bool {
+        tokio::select! {
+            biased;
+            gone = timeout(CLOSE_TIMEOUT, self.connector.gone(&self.spec.id)) => gone.is_ok(),
+            () = self.handle.abandoned() => false,
         }
     }
 
     /// `None` when cancelled.
     async fn connect(&self) -> Option<Result<Connected>> {
+        let is_gone = tokio::select! {
+            () = self.cancel.cancelled() => return None,
+            is_gone = self.is_gone() => is_gone,
+        };
+        if !is_gone {
+            let text = format!("server \"{}\" has not ended, as it was started before", self.spec.id);
+            return Some(Err(Error::new(ErrorKind::Unavailable, text)));
+        }
         let limit = self.config.connect_timeout;
         let connecting = timeout(limit, async {
             match &self.claim {
@@ -210,6 +234,7 @@ impl Supervisor {
             facts: facts.clone(),
             transport: self.transport.clone(),
             call_timeout: self.spec.call_timeout_ms.map(Duration::from_millis),
+            is_one_that_moves: self.claim.is_some() && self.spec.replicas == 1,
             fence: self.claim.as_ref().map(|claim| claim.lease.fence()),
             gate: self.gate.clone(),
         });
@@ -258,10 +283,12 @@ impl Supervisor {
     /// Ends a connection. A server that does not close in time is left to its transport.
     async fn close(&self, upstream: Arc<dyn Upstream>) {
         tokio::select! {
-            () = self.handle.abandoned() => {}
+            // It begins to close in any case.
+            biased;
             closed = timeout(CLOSE_TIMEOUT, upstream.close()) => if closed.is_err() {
                 tracing::error!(server = %self.spec.id, "did not close within {} s", CLOSE_TIMEOUT.as_secs());
-            }
+            },
+            () = self.handle.abandoned() => {}
         }
     }
 

@@ -45,6 +45,7 @@ fn attached(gate: &Arc<Gate>) -> Attached {
         transport: "stdio".into(),
         call_timeout: None,
         fence: None,
+        is_one_that_moves: false,
         gate: gate.clone(),
     }
 }

@@ -8,7 +8,7 @@ use futures::StreamExt;
 use spanwire_mcp::{Limits, Message, Method, Notification, Request, RequestId};
 use spanwire_model::{
     Address, BusReply, BusRequest, Call, Error, ErrorKind, Event, Frame, NodeId, Outcome, Reply, Result, Route,
-    TraceContext,
+    ServerId, TraceContext,
 };
 use spanwire_policy::Permitted;
 use spanwire_telemetry::{Span, SpanKind, names};
@@ -19,6 +19,7 @@ use crate::{
     execute::deadline,
     forward::Elsewhere,
     replica::{Sent, Standing},
+    sealed,
 };
 
 /// The subject of calls to a node, as it stands in spans: a template without the parts that vary.
@@ -82,7 +83,7 @@ pub(crate) fn remote(
                     inner.telemetry.metrics().wire(wire);
                     break read_outcome(&payload);
                 }
-                Ok(Some(Err(error))) => break Err(lost_on_the_way(error, &attempt, &call.method)),
+                Ok(Some(Err(error))) => break Err(lost_on_the_way(error, &attempt, &route.server, &call.method)),
                 Ok(None) => break Err(Error::new(ErrorKind::StreamLost, format!("the reply of server \"{}\" broke off", route.server))),
                 Err(_) => break Err(Error::new(
                     ErrorKind::DeadlineExceeded,
@@ -101,16 +102,19 @@ pub(crate) fn remote(
     })
 }
 
-/// A call that could only go on at one node, which is not there: what was begun there is lost with it.
-fn lost_on_the_way(error: Error, attempt: &Attempt, method: &Method) -> Error {
-    if attempt.is_bound && error.kind == ErrorKind::Unavailable && method.takes_input() {
-        let node = &attempt.node;
+/// A call that could only go on at one node, which is not there: what was begun there is lost with it. A task may be there still.
+fn lost_on_the_way(error: Error, attempt: &Attempt, server: &ServerId, method: &Method) -> Error {
+    if !attempt.is_bound || error.kind != ErrorKind::Unavailable {
+        return error;
+    }
+    let node = &attempt.node;
+    if method.takes_input() {
         let text = format!(
             "node \"{node}\", where this call waited for its input, is gone: send the request again without requestState"
         );
         return Error::new(ErrorKind::StreamLost, text).with_private(error);
     }
-    error
+    sealed::not_there(server, node).with_private(error)
 }
 
 fn describe_attempt(span: &mut Span, attempt: &Attempt) {

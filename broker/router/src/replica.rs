@@ -15,7 +15,7 @@ use std::{
 };
 
 use spanwire_mcp::Method;
-use spanwire_model::{Inventory, NodeId, NodeState, Outcome, ServerEntry, ServerId};
+use spanwire_model::{Inventory, NodeId, NodeState, Outcome, Placement, ServerEntry, ServerId};
 use spanwire_registry::Handle as Registry;
 use tokio::time::Instant;
 
@@ -244,6 +244,16 @@ pub(crate) fn callable<'a>(inventory: &'a Inventory, server: &'a ServerId) -> im
     let from = inventory.servers.partition_point(|entry| entry.id < *server);
     let entries = inventory.servers[from..].iter().take_while(move |entry| entry.id == *server);
     entries.filter(|entry| !entry.local && entry.health.state.is_callable()).map(|entry| &entry.node)
+}
+
+/// True for a server that runs on one node at a time, and on another one when that is gone: then no other replica has what it began. As
+/// far as this node knows.
+pub(crate) fn is_one_that_moves(inventory: &Inventory, server: &ServerId) -> bool {
+    let from = inventory.servers.partition_point(|entry| entry.id < *server);
+    let mut entries = inventory.servers[from..].iter().take_while(|entry| entry.id == *server);
+    let is_placed = entries.all(|entry| entry.placed.is_some_and(|placed| placed.replica == 0));
+    let mut wanted = inventory.wanted.iter().filter(|want| want.id == *server);
+    is_placed && wanted.all(|want| want.placement == Placement::Any && want.replicas == 1)
 }
 
 fn state_of(inventory: &Inventory, node: &NodeId) -> NodeState {

@@ -62,8 +62,9 @@ fn tool(server: &ServerId, own_name: &str) -> Object {
 }
 
 /// Where a call goes that brings a sealed text: to the node that sealed it, since of several replicas only that one's server may know
-/// what it is about. When that node has the server no more, any other one may try that can open the text. A node that is not there any
-/// more is asked all the same when nobody else can help: its silence is the answer.
+/// what it is about. When that node has the server no more, any other one may try that can open the text, unless it is about a task that
+/// a replica beside it has: of that one a stranger's "unknown" would be a lie. A node that is not there any more is asked all the same when
+/// nobody else can help: its silence is the answer.
 fn toward(inner: &Inner, text: &str, front: &Front, route: &Route) -> Back {
     let back = |node: Option<NodeId>, is_bound| Back { text: text.into(), node, is_bound };
     let there = || Some(front.node.clone());
@@ -81,6 +82,9 @@ fn toward(inner: &Inner, text: &str, front: &Front, route: &Route) -> Back {
         // What a task is, only its own server knows. A state is complete, for whoever can open it.
         return back(there(), front.kind == Kind::Task || is_here || !opens());
     }
+    if front.kind == Kind::Task && !replica::is_one_that_moves(&inventory, &route.server) {
+        return back(there(), true);
+    }
     let is_gone = || !inventory.nodes.iter().any(|node| node.id == front.node);
     if is_here || opens() || is_gone() { back(None, false) } else { back(there(), true) }
 }
@@ -94,6 +98,9 @@ pub(crate) fn local(
     elsewhere: Elsewhere,
 ) -> Reply {
     let call = permitted.call();
+    if let Some(error) = brought.and_then(|text| out_of_reach(inner, permitted, text)) {
+        return Reply::ready(Err(error));
+    }
     let opened = match brought.map(|text| open(inner, permitted, text)).transpose() {
         Ok(opened) => opened,
         Err(error) => return Reply::ready(Err(error)),
@@ -129,6 +136,21 @@ pub(crate) fn local(
         Event::Notification(notification) => Event::Notification(sealer.notification(notification)),
         event => event,
     }))
+}
+
+/// The error for a call about a task of which the server of this node cannot know: another replica has it, or nothing is connected here.
+fn out_of_reach(inner: &Inner, permitted: &Permitted, text: &str) -> Option<Error> {
+    let server = &permitted.route().server;
+    let front = Front::of(text).ok().filter(|front| front.kind == Kind::Task)?;
+    let is_own = front.node == inner.config.node;
+    let may_know = inner.registry.attached(server).is_some_and(|attached| is_own || attached.is_one_that_moves());
+    (!may_know).then(|| not_there(server, &front.node))
+}
+
+/// What is said of a task when only a replica that cannot be asked knows of it.
+pub(crate) fn not_there(server: &ServerId, node: &NodeId) -> Error {
+    let text = format!("the replica of server \"{server}\" that has this task, on node \"{node}\", is not connected");
+    Error::new(ErrorKind::Unavailable, text)
 }
 
 /// What a sealed text held.

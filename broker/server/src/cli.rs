@@ -21,7 +21,7 @@ Exit codes:
   1  the operation failed: a tool's error, access denied, a bad configuration
   2  the command line is wrong
   3  no node answers
-  4  no such server, tool, trace or key
+  4  no such server, agent, tool, trace or key
   5  time ran out";
 
 /// A message broker for AI agents and their MCP servers.
@@ -107,6 +107,8 @@ enum Command {
     Remove(WithJson<command::remove::Args>),
     /// List the servers, and how they are.
     Servers(WithJson<command::servers::Args>),
+    /// Register agents by their cards, and list them.
+    Agents(WithJson<command::agents::Args>),
     /// List the tools.
     Tools(WithJson<command::tools::Args>),
     /// Call a tool.
@@ -177,6 +179,7 @@ impl Command {
             Self::Add(with) => with.json.json,
             Self::Remove(with) => with.json.json,
             Self::Servers(with) => with.json.json,
+            Self::Agents(with) => with.json.json,
             Self::Tools(with) => with.json.json,
             Self::Ctx(with) => with.json.json,
             Self::Status(with) => with.json.json,
@@ -197,6 +200,7 @@ impl Command {
             Self::Add(with) => command::add::run(with.args, context).await,
             Self::Remove(with) => command::remove::run(with.args, context).await,
             Self::Servers(with) => command::servers::run(with.args, context).await,
+            Self::Agents(with) => command::agents::run(with.args, context).await,
             Self::Tools(with) => command::tools::run(with.args, context).await,
             Self::Call(args) => command::call::run(args, context).await,
             Self::Ctx(with) => command::ctx::run(with.args, context).await,

@@ -1,6 +1,7 @@
 //! One file a command: its arguments, and what it does.
 
 pub(crate) mod add;
+pub(crate) mod agents;
 pub(crate) mod backup;
 pub(crate) mod call;
 pub(crate) mod ctx;

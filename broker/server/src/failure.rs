@@ -15,7 +15,7 @@ pub(crate) enum Exit {
     Usage = 2,
     /// No node answers.
     Unreachable = 3,
-    /// No such server, tool, trace or key.
+    /// No such server, agent, tool, trace or key.
     NotFound = 4,
     /// Time ran out.
     Deadline = 5,

@@ -11,6 +11,7 @@ mod failure;
 mod import;
 mod node;
 mod output;
+mod raw;
 mod suggest;
 mod waterfall;
 

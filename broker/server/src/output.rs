@@ -3,7 +3,10 @@
 //! Text that came from a server may hold escape sequences that take over a terminal; [`clean`] takes them out. Colours
 //! and table widths are for terminals; elsewhere a table is lines of fields separated by tabs.
 
-use std::io::{self, IsTerminal, Write};
+use std::{
+    io::{self, IsTerminal, Write},
+    time::{Duration, SystemTime},
+};
 
 use anstream::AutoStream;
 use anstyle::{AnsiColor, Style};
@@ -201,6 +204,23 @@ pub(crate) fn duration(nanos: u64) -> String {
         1_000_000_000..60_000_000_000 => format!("{:.2} s", value / 1e9),
         _ => format!("{} min {} s", nanos / 60_000_000_000, nanos / 1_000_000_000 % 60),
     }
+}
+
+/// How long something is past, in one unit. Clocks of two machines differ: what seems to come is now.
+pub(crate) fn ago(then_ms: u64, now_ms: u64) -> String {
+    let (value, unit) = match now_ms.saturating_sub(then_ms) / 1000 {
+        seconds @ 0..120 => (seconds, "s"),
+        seconds @ 120..7_200 => (seconds / 60, "min"),
+        seconds @ 7_200..172_800 => (seconds / 3_600, "h"),
+        seconds => (seconds / 86_400, "d"),
+    };
+    format!("{value} {unit} ago")
+}
+
+/// The time here, in milliseconds since 1970.
+pub(crate) fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// A count with its noun: `1 tool`, `3 tools`.

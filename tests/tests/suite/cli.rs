@@ -86,7 +86,7 @@ fn help_names_every_command_and_the_exit_codes() {
     let help = place.run(&["--help"]).expect(0, "Exit codes:");
     for command in [
         "up", "demo", "import", "add", "remove", "servers", "tools", "call", "ctx", "status", "doctor", "validate",
-        "stdio", "trace", "backup", "restore",
+        "stdio", "trace", "backup", "restore", "agents",
     ] {
         assert!(help.stdout.contains(&format!("\n  {command} ")), "{command}");
         place.run(&[command, "--help"]).expect(0, "Usage: spanwire");
@@ -270,4 +270,41 @@ async fn a_backup_that_does_not_arrive_whole_leaves_no_file() {
     node.run(&["backup", file.to_str().unwrap()]).await.expect(1, "the backup did not arrive whole");
     assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 0);
     place.run(&["restore", "none", "--data", "d"]).expect(1, "cannot restore none");
+}
+
+#[tokio::test]
+async fn agents_are_registered_by_their_cards() {
+    let node = broker::start().await;
+    let card = r#"{"name":"Ada","skills":[{"id":"plan","name":"Plan"},{"id":"cook","name":"Cook"}],
+ "supportedInterfaces":[{"url":"https://ada.example/a2a"}],"x":12345678901234567890123,"y":1.0}"#;
+    node.place.file("ada.json", card).file("bob.json", r#"{"name":"Bob"}"#).file("broken.json", "{");
+    node.run(&["agents"]).await.expect(0, "no agents: register one with \"spanwire agents add ID --card FILE\"");
+    node.run(&["agents", "add", "ada", "--card", "ada.json"]).await.expect(0, "added ada: see \"spanwire agents\"");
+    let taken = node.run(&["agents", "add", "ada", "--card", "bob.json"]).await.expect(1, "exists already");
+    assert_eq!(taken.stdout, "");
+    node.run(&["agents", "add", "ada", "--card", "ada.json", "--replace"]).await.expect(0, "replaced ada");
+    let added = node.run(&["agents", "add", "bob", "--card", "bob.json", "--json"]).await.expect(0, "");
+    assert_eq!(added.json(), serde_json::json!({ "added": "bob", "replaced": false }));
+
+    let table = node.run(&["agents"]).await.expect(0, "agent\tname\tskills\turl\tby\tregistered\n");
+    assert!(
+        table.stdout.contains("ada\tAda\tplan cook\thttps://ada.example/a2a\toperator on node-a\t"),
+        "{}",
+        table.stdout
+    );
+    assert!(table.stdout.contains("bob\tBob\t-\t-\t"), "{}", table.stdout);
+    let listed = node.run(&["agents", "--json"]).await.expect(0, "").json();
+    assert_eq!(listed["agents"][0]["skills"][1], serde_json::json!({ "id": "cook", "name": "Cook" }));
+    let shown = node.run(&["agents", "show", "ada"]).await.expect(0, "version 7 by operator on node-a");
+    assert_eq!(shown.stdout, format!("{card}\n"), "the card and nothing else");
+    let shown = node.run(&["agents", "show", "ada", "--json"]).await.expect(0, "");
+    assert!(shown.stdout.contains("12345678901234567890123") && shown.stdout.contains("1.0"), "{}", shown.stdout);
+
+    node.run(&["agents", "add", "x", "--card", "broken.json"]).await.expect(1, "broken.json is not JSON: ");
+    node.run(&["agents", "add", "x", "--card", "none.json"]).await.expect(1, "none.json: ");
+    node.run(&["agents", "add", "x"]).await.expect(2, "--card");
+    node.run(&["agents", "add", "No Id", "--card", "ada.json"]).await.expect(2, "use 1 to 64 of a-z");
+    node.run(&["agents", "show", "adda"]).await.expect(4, "the registry has no agent \"adda\"; did you mean \"ada\"?");
+    node.run(&["agents", "remove", "ada"]).await.expect(0, "removed ada");
+    node.run(&["agents", "remove", "ada"]).await.expect(4, "the registry has no agent \"ada\"");
 }

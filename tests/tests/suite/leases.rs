@@ -30,6 +30,7 @@ contract! {
     one_has_it_until_it_is_given_back,
     a_dropped_lease_is_given_back,
     a_lease_given_back_is_not_valid,
+    a_lease_that_is_left_to_run_out_is_nobodys_until_its_time_is_over,
     of_many_takers_one_wins,
     tokens_grow,
     names_do_not_touch_each_other,

@@ -1,5 +1,6 @@
 //! All end-to-end tests in one binary: one link, one harness (`spanwire_tests`).
 
+mod agents;
 mod backbone;
 mod cli;
 mod conformance;

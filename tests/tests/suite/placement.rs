@@ -5,6 +5,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+mod election;
+mod silent;
+mod third;
+
 use std::{collections::BTreeSet, fs, path::Path, time::Duration};
 
 use serde_json::{Value, json};
@@ -24,7 +28,7 @@ const MOVE_TIMEOUT: Duration = Duration::from_secs(60);
 struct Cluster {
     nodes: Vec<Node>,
     folder: tempfile::TempDir,
-    _nats: NatsServer,
+    _nats: Option<NatsServer>,
 }
 
 impl Cluster {
@@ -40,7 +44,7 @@ impl Cluster {
             let config = format!("[nats]\nurl = \"{}\"\n{}", nats.url(), fragment(id));
             nodes.push(Node::start_as(id, &config).await.unwrap());
         }
-        let cluster = Self { nodes, folder: tempfile::tempdir().unwrap(), _nats: nats };
+        let cluster = Self { nodes, folder: tempfile::tempdir().unwrap(), _nats: Some(nats) };
         for node in &cluster.nodes {
             node.wait_nodes(ids).await.unwrap();
             follows(node).await;

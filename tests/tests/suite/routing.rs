@@ -4,6 +4,7 @@
 
 mod access;
 mod apps;
+mod bound;
 mod calls;
 mod comes_back;
 mod listen;

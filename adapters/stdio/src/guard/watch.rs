@@ -1,11 +1,11 @@
 //! Waits for the server, the broker or a signal, and then ends everything that is left.
 
-use std::{io, path::Path, time::Duration};
+use std::{io, path::Path, pin::pin, time::Duration};
 
 use rustix::process::{Signal, WaitOptions};
 use tokio::{
     signal::unix::{self, SignalKind},
-    time::{Instant, sleep_until, timeout_at},
+    time::{Instant, sleep_until, timeout},
 };
 
 use super::{descendants::signal_all, leash::over, parent::Parent};
@@ -51,7 +51,7 @@ impl Watch {
     }
 
     /// Returns the exit code once the server and everything it started is gone.
-    pub(super) async fn until_the_end(&mut self, child: u32, mut grace: Duration, leash: Option<&Path>) -> i32 {
+    pub(super) async fn until_the_end(&mut self, child: u32, grace: Duration, leash: Option<&Path>) -> i32 {
         let mut code = None;
         let over = over(leash);
         tokio::pin!(over);
@@ -63,26 +63,24 @@ impl Watch {
                 _ = self.children.recv() => {}
                 _ = self.terminate.recv() => break,
                 () = self.parent.gone() => break,
-                () = &mut over => {
-                    // Somebody else may start it in this moment.
-                    grace = Duration::ZERO;
-                    break;
-                }
+                () = &mut over => break,
             }
         }
-        self.end_all(child, &mut code, grace).await;
+        self.end_all(child, &mut code, grace, leash).await;
         code.unwrap_or(128 + Signal::KILL.as_raw())
     }
 
-    async fn end_all(&mut self, child: u32, code: &mut Option<i32>, grace: Duration) {
+    /// No grace goes beyond the time that the server was given: somebody else may start it then.
+    async fn end_all(&mut self, child: u32, code: &mut Option<i32>, grace: Duration, leash: Option<&Path>) {
         if matches!(reap(child, code), Left::Nothing) {
             return;
         }
         signal_all(Signal::TERM);
-        let kill_at = Instant::now() + grace;
-        while timeout_at(kill_at, self.children.recv()).await.is_ok() {
-            if matches!(reap(child, code), Left::Nothing) {
-                return;
+        let mut kill = pin!(timeout(grace, over(leash)));
+        loop {
+            tokio::select! {
+                _ = &mut kill => break,
+                _ = self.children.recv() => if matches!(reap(child, code), Left::Nothing) { return },
             }
         }
         let give_up_at = Instant::now() + GIVE_UP_AFTER;

@@ -249,5 +249,7 @@ pub(super) fn status(status: Status, inventory: &Inventory) -> v1::StatusRespons
         leases: cluster::leases(&status.leases),
         ledger: status.ledger.to_owned(),
         shards: status.shards.iter().map(cluster::shard).collect(),
+        agents: status.agents,
+        registered_servers: inventory.wanted.iter().filter(|wanted| wanted.source == Source::Registry).count() as u64,
     }
 }

@@ -3,13 +3,15 @@
 use std::{pin::Pin, sync::Arc};
 
 use futures::{Stream, StreamExt};
-use spanwire_model::{Error, ErrorKind, Principal, ServerId};
+use spanwire_model::{Author, Error, ErrorKind, Principal};
 use spanwire_rpc::{CALL_ID_METADATA, v1};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
-use super::{call, servers, tools, traces};
+use super::{agents, call, door::Door, servers, tools, traces};
 use crate::{Control, TraceMatch, failure, trace::ids_with_prefix};
+
+const SERVICE: &str = "spanwire.v1.Broker";
 
 type Streaming<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
@@ -22,6 +24,30 @@ pub(super) struct BrokerService {
 impl BrokerService {
     pub(super) fn new(control: Arc<dyn Control>, shutdown: CancellationToken) -> Self {
         Self { control, shutdown }
+    }
+
+    /// The span of a method that begins.
+    fn enter<T>(&self, method: &'static str, request: &Request<T>) -> Door {
+        Door::enter(self.control.telemetry(), SERVICE, method, request)
+    }
+
+    async fn add(
+        &self,
+        author: Author,
+        request: v1::AddServerRequest,
+    ) -> spanwire_model::Result<v1::AddServerResponse> {
+        let spec = servers::spec(request.spec)?;
+        let id = spec.id.clone();
+        self.control.add(author, spec, servers::home(&request.node)?, request.replace).await?;
+        let inventory = self.control.inventory();
+        let added = inventory.servers.iter().find(|server| server.local && server.id == id);
+        Ok(v1::AddServerResponse { server: added.map(|server| servers::info(server)) })
+    }
+
+    async fn put_agent(&self, author: Author, request: v1::AddAgentRequest) -> spanwire_model::Result<bool> {
+        let id = agents::id(&request.id)?;
+        let card = agents::card(&id, request.card_json)?;
+        self.control.add_agent(author, &id, card, request.replace).await
     }
 
     fn check_view(&self, view: &str) -> Result<(), Status> {
@@ -39,23 +65,21 @@ impl v1::broker_server::Broker for BrokerService {
         &self,
         request: Request<v1::AddServerRequest>,
     ) -> Result<Response<v1::AddServerResponse>, Status> {
-        let request = request.into_inner();
-        let spec = servers::spec(request.spec).map_err(|error| failure::status(&error))?;
-        let id = spec.id.clone();
-        let home = servers::home(&request.node).map_err(|error| failure::status(&error))?;
-        self.control.add(spec, home, request.replace).await.map_err(|error| failure::status(&error))?;
-        let inventory = self.control.inventory();
-        let added = inventory.servers.iter().find(|server| server.local && server.id == id);
-        Ok(Response::new(v1::AddServerResponse { server: added.map(|server| servers::info(server)) }))
+        let door = self.enter("AddServer", &request);
+        let added = self.add(door.author(self.control.node()), request.into_inner()).await;
+        door.leave(added)
     }
 
     async fn remove_server(
         &self,
         request: Request<v1::RemoveServerRequest>,
     ) -> Result<Response<v1::RemoveServerResponse>, Status> {
-        let id: ServerId = servers::id(&request.into_inner().id).map_err(|error| failure::status(&error))?;
-        let removed = self.control.remove(&id).await.map_err(|error| failure::status(&error))?;
-        Ok(Response::new(v1::RemoveServerResponse { removed }))
+        let door = self.enter("RemoveServer", &request);
+        let removed = match servers::id(&request.into_inner().id) {
+            Ok(id) => self.control.remove(door.author(self.control.node()), &id).await,
+            Err(error) => Err(error),
+        };
+        door.leave(removed.map(|removed| v1::RemoveServerResponse { removed }))
     }
 
     async fn list_servers(
@@ -68,6 +92,33 @@ impl v1::broker_server::Broker for BrokerService {
             servers: servers::infos(&inventory),
             wanted: servers::wanted(&inventory),
         }))
+    }
+
+    async fn add_agent(&self, request: Request<v1::AddAgentRequest>) -> Result<Response<v1::AddAgentResponse>, Status> {
+        let door = self.enter("AddAgent", &request);
+        let added = self.put_agent(door.author(self.control.node()), request.into_inner()).await;
+        door.leave(added.map(|replaced| v1::AddAgentResponse { replaced }))
+    }
+
+    async fn remove_agent(
+        &self,
+        request: Request<v1::RemoveAgentRequest>,
+    ) -> Result<Response<v1::RemoveAgentResponse>, Status> {
+        let door = self.enter("RemoveAgent", &request);
+        let removed = match agents::id(&request.into_inner().id) {
+            Ok(id) => self.control.remove_agent(door.author(self.control.node()), &id).await,
+            Err(error) => Err(error),
+        };
+        door.leave(removed.map(|removed| v1::RemoveAgentResponse { removed }))
+    }
+
+    async fn list_agents(
+        &self,
+        request: Request<v1::ListAgentsRequest>,
+    ) -> Result<Response<v1::ListAgentsResponse>, Status> {
+        let door = self.enter("ListAgents", &request);
+        let listed = agents::query(&request.into_inner()).and_then(|query| self.control.agents(&query));
+        door.leave(listed.map(agents::page))
     }
 
     async fn list_tools(

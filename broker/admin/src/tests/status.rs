@@ -46,6 +46,8 @@ async fn status_says_how_the_node_is() {
             stale_ms: 1500,
         }],
         missing: Vec::new(),
+        agents: 6,
+        registered_servers: 0,
     };
     assert_eq!(status, expected);
     node.stop().await;

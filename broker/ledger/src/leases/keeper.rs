@@ -16,6 +16,8 @@ const MIN_MARGIN: Duration = Duration::from_millis(500);
 const MARGIN_PART: u32 = 10;
 /// The part of the time to live after which it is renewed.
 const RENEW_PART: u32 = 3;
+/// Longest time between two renewals: what a longer time to live gives is all patience with an election.
+const RENEW_AT_MOST: Duration = Duration::from_secs(3);
 /// The part of the time to live after which a renewal that failed is tried again.
 const RETRY_PART: u32 = 12;
 /// How long giving back may take of a lease that was renewed too late.
@@ -52,11 +54,16 @@ pub(super) fn valid_until(sent: Instant, ttl: Duration) -> Instant {
     sent + ttl - (ttl / MARGIN_PART).max(MIN_MARGIN)
 }
 
+/// When a lease is renewed that was taken or renewed by a message sent at this time.
+fn renew_at(sent: Instant, ttl: Duration) -> Instant {
+    sent + (ttl / RENEW_PART).min(RENEW_AT_MOST)
+}
+
 impl Held {
     /// A lease that was taken by the message with this sequence, which is its token.
     pub(super) fn new(name: Arc<str>, value: Value, ttl: Duration, token: u64, sent: Instant) -> Self {
         let value = Value { token: Some(token), ..value };
-        Self { name, value, ttl, revision: token, attempts: Vec::new(), renew_at: sent + ttl / RENEW_PART }
+        Self { name, value, ttl, revision: token, attempts: Vec::new(), renew_at: renew_at(sent, ttl) }
     }
 
     /// Runs until the lease is lost or given back.
@@ -67,6 +74,13 @@ impl Held {
                 biased;
                 () = keeper.released.cancelled() => {
                     self.give_back(&bucket, until).await;
+                    break;
+                }
+                () = keeper.lost.cancelled() => {
+                    // Its time runs out, unless it was given back at this moment.
+                    if keeper.released.is_cancelled() {
+                        self.give_back(&bucket, until).await;
+                    }
                     break;
                 }
                 () = sleep_until(until) => {
@@ -139,7 +153,7 @@ impl Held {
     fn renewed(&mut self, revision: u64, sent: Instant) -> Outcome {
         self.revision = revision;
         self.attempts.clear();
-        self.renew_at = sent + self.ttl / RENEW_PART;
+        self.renew_at = renew_at(sent, self.ttl);
         Outcome::Until(valid_until(sent, self.ttl))
     }
 
@@ -174,6 +188,8 @@ mod tests {
         for (ttl_ms, margin_ms) in [(3_000, 500), (5_000, 500), (15_000, 1_500), (60_000, 6_000)] {
             let ttl = Duration::from_millis(ttl_ms);
             assert_eq!(valid_until(sent, ttl), sent + ttl - Duration::from_millis(margin_ms));
+            // Room for a second try, and for an election where the time to live allows for one.
+            assert!(renew_at(sent, ttl) <= sent + (ttl / 3).min(Duration::from_secs(3)));
         }
     }
 }

@@ -8,7 +8,10 @@ use std::{
 
 use async_trait::async_trait;
 use spanwire_model::{Holding, Holdings, Lease, Leases, NodeId, Result};
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep},
+};
 
 use super::{check, first_token};
 
@@ -72,7 +75,13 @@ impl Leases for MemoryLeases {
         let (lease, keeper) = Lease::new(name.clone(), token, Instant::now() + FOREVER);
         let state = self.state.clone();
         tokio::spawn(async move {
-            keeper.released.cancelled().await;
+            tokio::select! {
+                () = keeper.released.cancelled() => {}
+                () = keeper.lost.cancelled() => if !keeper.released.is_cancelled() {
+                    // It is to run out as it would elsewhere.
+                    sleep(ttl).await;
+                },
+            }
             keeper.lost.cancel();
             state.give_back(&name);
             keeper.done.cancel();

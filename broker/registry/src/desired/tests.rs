@@ -35,7 +35,7 @@ fn record(spec: &ServerSpec, home: Option<&str>, sequence: u64) -> ServerRecord 
 
 fn desired(configured: Option<&ServerSpec>, record: Option<ServerRecord>, kept: Option<&ServerSpec>) -> Desired {
     let list = |spec: Option<&ServerSpec>| spec.cloned().into_iter().collect();
-    let mut desired = Desired::new("a".parse().unwrap(), false, list(configured), list(kept));
+    let mut desired = Desired::new(&Config::new("a".parse().unwrap()), list(configured), list(kept));
     desired.set_records(record.map(|record| ("fs".parse().unwrap(), Some(record))).into_iter().collect());
     desired
 }
@@ -97,7 +97,7 @@ fn what_need_not_be_started_again() {
 fn where_no_other_node_has_the_registry_every_home_is_this_node() {
     let home = |owns_all: bool| {
         let record = record(&spec("x", Placement::Here, 1), Some("as-it-was-called"), 5);
-        let mut desired = Desired::new("a".parse().unwrap(), owns_all, vec![], vec![]);
+        let mut desired = Desired::new(&Config { owns_all, ..Config::new("a".parse().unwrap()) }, vec![], vec![]);
         desired.set_records(vec![("fs".parse().unwrap(), Some(record))]);
         (desired.wants().len(), desired.wanted(|_| None)[0].home.as_ref().unwrap().to_string())
     };

@@ -11,7 +11,7 @@ struct Log {
     sequence: u64,
 }
 
-fn entry(sequence: u64, body: &str) -> Entry {
+fn entry(sequence: u64, version: u16, body: &str) -> Entry {
     let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     let author = Author {
         principal: "ada".into(),
@@ -20,15 +20,20 @@ fn entry(sequence: u64, body: &str) -> Entry {
         trace: Some(spanwire_model::TraceContext::parse(trace, None).unwrap()),
     };
     let body = Json::parse(body.to_owned().into()).unwrap();
-    let command = Command { operation: uuid::Uuid::from_u128(sequence.into()), version: 1, author, body };
+    let command = Command { operation: uuid::Uuid::from_u128(sequence.into()), version, author, body };
     Entry { shard: Shard::REGISTRY, sequence, time_ms: 1000 + sequence, command }
 }
 
 impl Log {
+    /// Applies one change in the newest version.
     fn apply(&mut self, body: &str) -> Applied {
+        self.apply_as(COMMAND_VERSION, body)
+    }
+
+    fn apply_as(&mut self, version: u16, body: &str) -> Applied {
         self.sequence += 1;
         let mut view = self.view.clone();
-        let outcome = Machine.apply(&mut view, &entry(self.sequence, body)).unwrap();
+        let outcome = Machine.apply(&mut view, &entry(self.sequence, version, body)).unwrap();
         if outcome.is_ok() {
             self.view = view;
         }
@@ -137,9 +142,10 @@ fn agents_are_records_too() {
     let mut log = Log::default();
     log.check(r#"{"put_agent":{"id":"ada","card":{"name":"Ada"}}}"#, NEW);
     log.check(r#"{"put_agent":{"id":"ada","card":{"name":"Ada L."}}}"#, Ok(r#"{"replaced":true}"#));
-    let records = agents(&log.view).unwrap();
-    let [(id, Some(record))] = records.as_slice() else { panic!("{records:?}") };
-    assert_eq!((&**id, record.card.as_str(), record.written.sequence), ("ada", r#"{"name":"Ada L."}"#, 2));
+    let page = agents(&log.view, &query(None, 9)).unwrap();
+    let [Agent { id, known: Some(known) }] = page.agents.as_slice() else { panic!("{page:?}") };
+    assert_eq!((id.as_str(), known.card.as_str(), known.version), ("ada", r#"{"name":"Ada L."}"#, 2));
+    assert_eq!((&*known.by, known.node.as_str(), known.time_ms), ("ada", "a", 1002));
     log.check(r#"{"remove_agent":{"id":"ada"}}"#, Ok(r#"{"removed":true}"#));
     log.check(r#"{"remove_agent":{"id":"ada"}}"#, Ok(r#"{"removed":false}"#));
 }
@@ -178,12 +184,92 @@ fn the_same_log_makes_the_same_view() {
 }
 
 #[test]
+fn an_agent_is_added_once() {
+    let mut log = Log::default();
+    let add = |id: &str, card: &str| format!(r#"{{"add_agent":{{"id":"{id}","card":{card}}}}}"#);
+    log.check(&add("ada", r#"{ "name" : "Ada", "x":1.0 }"#), NEW);
+    let taken = Err((RefusalReason::Conflict, "agent \"ada\" exists already: remove it first, or replace it"));
+    log.check(&add("ada", "{}"), taken);
+    let data = log.apply(&add("ada", "{}")).unwrap_err().data.unwrap();
+    assert_eq!(data.as_str(), r#"{"by":"ada","version":1}"#);
+    let page = agents(&log.view, &query(None, 9)).unwrap();
+    assert_eq!(page.agents[0].known.as_ref().unwrap().card.as_str(), r#"{ "name" : "Ada", "x":1.0 }"#, "byte for byte");
+    log.check(&add("A", "{}"), Err((RefusalReason::Invalid, "invalid agent id")));
+    log.check(r#"{"remove_agent":{"id":"ada"}}"#, Ok(r#"{"removed":true}"#));
+    log.check(&add("ada", "{}"), NEW);
+    assert_eq!(agent_count(&log.view).unwrap(), 1);
+}
+
+/// Logs are applied again by later versions: what a command of version 1 did, and that it did nothing, is so for ever.
+#[test]
+fn an_old_command_means_what_it_meant() {
+    let mut log = Log::default();
+    let add = r#"{"add_agent":{"id":"ada","card":{}}}"#;
+    assert_eq!(log.apply_as(1, add).unwrap_err().text, "unreadable command for the registry");
+    let put = r#"{"put_agent":{"id":"ada","card":{}}}"#;
+    assert_eq!(log.apply_as(1, put).unwrap().as_str(), r#"{"replaced":false}"#);
+    assert_eq!(log.apply_as(1, put).unwrap().as_str(), r#"{"replaced":true}"#, "it never had a condition");
+    assert_eq!(log.apply_as(2, put).unwrap().as_str(), r#"{"replaced":true}"#);
+    assert_eq!(log.apply_as(2, add).unwrap_err().reason, RefusalReason::Conflict);
+    let change = |body: &str| Json::parse(body.to_owned().into()).unwrap().read::<Change>().unwrap().version();
+    assert_eq!((change(put), change(add), change(r#"{"remove_agent":{"id":"ada"}}"#)), (1, 2, 1));
+}
+
+fn query(after: Option<&str>, limit: usize) -> AgentQuery {
+    AgentQuery { id: None, after: after.map(|id| id.parse().unwrap()), limit }
+}
+
+#[test]
+fn agents_are_read_page_by_page() {
+    let mut log = Log::default();
+    for number in 0..40 {
+        log.check(&format!(r#"{{"put_agent":{{"id":"a{number:02}","card":{{}}}}}}"#), NEW);
+    }
+    let check = |after: Option<&str>, limit: usize, first: &str, count: usize, next: Option<&str>| {
+        let page = agents(&log.view, &query(after, limit)).unwrap();
+        let first_id = page.agents.first().map_or("", |agent| agent.id.as_str());
+        let seen = (first_id, page.agents.len(), page.next.as_ref().map(|id| id.as_str()), page.total);
+        assert_eq!(seen, (first, count, next, 40), "{after:?} {limit}");
+    };
+    check(None, 100, "a00", 40, None);
+    check(None, 20, "a00", 20, Some("a19"));
+    check(Some("a19"), 20, "a20", 20, Some("a39"));
+    check(Some("a39"), 20, "", 0, None);
+    check(Some("a19"), 21, "a20", 20, None);
+    check(Some("b"), 21, "", 0, None);
+    let one = |id: &str| AgentQuery { id: Some(id.parse().unwrap()), ..query(None, 1) };
+    assert_eq!(agents(&log.view, &one("a07")).unwrap().agents[0].id.as_str(), "a07");
+    assert_eq!(agents(&log.view, &one("a77")).unwrap().agents, []);
+}
+
+#[test]
+fn a_page_of_large_cards_ends_early() {
+    const LARGE: usize = 60 * 1024;
+    let mut log = Log::default();
+    let card = format!(r#"{{"x":"{}"}}"#, "x".repeat(LARGE));
+    for number in 0..100 {
+        log.check(&format!(r#"{{"put_agent":{{"id":"a{number:02}","card":{card}}}}}"#), NEW);
+    }
+    let (mut seen, mut after) = (0, None);
+    loop {
+        let page = agents(&log.view, &AgentQuery { after, ..query(None, 1000) }).unwrap();
+        assert!(page.agents.len() * LARGE < 4 * 1024 * 1024, "it fits into a message: {}", page.agents.len());
+        seen += page.agents.len();
+        match page.next {
+            Some(next) => after = Some(next),
+            None => break,
+        }
+    }
+    assert_eq!(seen, 100);
+}
+
+#[test]
 fn records_are_read_over_all_pages() {
     // Two whole pages of a scan: the last one ends with the records.
-    const AGENTS: usize = 512;
+    const SERVERS: usize = 512;
     let mut log = Log::default();
-    for number in 0..AGENTS {
-        log.check(&format!(r#"{{"put_agent":{{"id":"a{number}","card":{{}}}}}}"#), NEW);
+    for number in 0..SERVERS {
+        log.check(&put(&spec(&format!("s{number}"), ""), r#""a""#, false), NEW);
     }
-    assert_eq!(agents(&log.view).unwrap().len(), AGENTS);
+    assert_eq!(servers(&log.view).unwrap().len(), SERVERS);
 }

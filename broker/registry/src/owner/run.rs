@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep};
 use super::{Local, Owner};
 use crate::{
     desired::Want,
-    placement::{Claim, Wishes},
+    placement::{Claim, Wish, Wishes},
     queue::Gate,
     store::books,
     supervisor::{Lists, Report, Supervisor},
@@ -37,7 +37,10 @@ impl Owner {
         let mut wishes = Wishes::new();
         for (id, want) in wants {
             match (want.spec.placement, self.resolved(&want)) {
-                (Placement::Any, Ok(_)) => drop(wishes.insert(id.clone(), want.spec.replicas)),
+                (Placement::Any, Ok(_)) => {
+                    let is_everywhere = want.source == Source::Registry;
+                    wishes.insert(id.clone(), Wish { replicas: want.spec.replicas, is_everywhere });
+                }
                 (Placement::Any, Err(error)) => drop(self.unfit.insert(id.clone(), error.public.as_ref().into())),
                 (Placement::Here, _) if self.locals.contains_key(&id) => {}
                 (Placement::Here, Ok(spec)) => self.supervise(want.clone(), spec, None),

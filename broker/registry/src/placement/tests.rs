@@ -18,15 +18,13 @@ fn server(number: usize) -> ServerId {
 }
 
 #[test]
-fn every_node_has_a_rank_of_its_own_and_servers_spread() {
+fn servers_spread_over_all_nodes() {
     let nodes = nodes(3);
     let mut first = BTreeMap::<&NodeId, usize>::new();
     for number in 0..300 {
-        let mut ranks: Vec<usize> = nodes.iter().map(|node| rank::rank(&server(number), node, &nodes)).collect();
-        let node = nodes.iter().nth(ranks.iter().position(|rank| *rank == 0).unwrap()).unwrap();
-        *first.entry(node).or_default() += 1;
-        ranks.sort_unstable();
-        assert_eq!(ranks, [0, 1, 2]);
+        let order = rank::order(&server(number), &nodes, None);
+        assert_eq!(order.iter().copied().collect::<BTreeSet<_>>(), nodes.iter().collect());
+        *first.entry(order[0]).or_default() += 1;
     }
     assert!(first.len() == 3 && first.values().all(|count| *count > 50), "{first:?}");
 }
@@ -35,13 +33,60 @@ fn every_node_has_a_rank_of_its_own_and_servers_spread() {
 fn only_the_servers_of_a_node_that_goes_move() {
     let (all, gone) = (nodes(4), "n2".parse::<NodeId>().unwrap());
     let left: BTreeSet<NodeId> = all.iter().filter(|node| **node != gone).cloned().collect();
-    let first = |server: &ServerId, nodes: &BTreeSet<NodeId>| {
-        nodes.iter().find(|node| rank::rank(server, node, nodes) == 0).unwrap().clone()
-    };
     for number in 0..100 {
-        let (before, after) = (first(&server(number), &all), first(&server(number), &left));
+        let [before, after] = [&all, &left].map(|nodes| rank::order(&server(number), nodes, None)[0].clone());
         assert!(before == gone || before == after);
     }
+}
+
+/// What the nodes do that are alive, one after the other: each takes what it may take at once.
+fn place(servers: usize, alive: &BTreeSet<NodeId>, holdings: &mut Holdings) {
+    let inventory = |own: &NodeId| {
+        let info = |id: &NodeId| NodeInfo {
+            id: id.clone(),
+            state: NodeState::Alive,
+            version: "1".into(),
+            silent: Duration::ZERO,
+        };
+        let nodes = alive.iter().filter(|node| *node != own).map(info).collect();
+        Inventory { nodes, ..Inventory::default() }
+    };
+    let wishes: Wishes = (0..servers).map(|number| (server(number), EVERYWHERE)).collect();
+    let seen = holdings.clone();
+    for own in alive {
+        let mut placement = placement_of(own, inventory(own), wishes.clone(), seen.clone());
+        for id in wishes.keys().filter(|id| seen.get(lease_name(id, 0).as_str()).is_some_and(|one| one.node == *own)) {
+            placement.seats.insert(id.clone(), Seat::Busy);
+        }
+        let runs: BTreeSet<ServerId> = placement.seats.keys().cloned().collect();
+        placement.plan(Instant::now());
+        for (id, _) in placement.seats.iter().filter(|(id, seat)| matches!(seat, Seat::Busy) && !runs.contains(id)) {
+            let other = holdings.insert(lease_name(id, 0).into(), Holding { node: own.clone(), token: 1 });
+            assert!(other.is_none(), "{id} is taken twice at once");
+        }
+    }
+    assert_eq!(holdings.len(), servers, "nobody takes some of them at once");
+}
+
+#[tokio::test]
+async fn after_a_rolling_restart_no_node_has_more_than_its_part_of_what_was_placed_anew() {
+    let (all, mut holdings) = (nodes(3), Holdings::new());
+    // The first node that starts takes them all.
+    place(12, &all.iter().take(1).cloned().collect(), &mut holdings);
+    let mut seen = Vec::new();
+    for restarted in &all {
+        let left: BTreeSet<NodeId> = all.iter().filter(|node| *node != restarted).cloned().collect();
+        holdings.retain(|_, holding| holding.node != *restarted);
+        place(12, &left, &mut holdings);
+        let counts = rank::counts(&holdings);
+        seen.push(all.iter().map(|node| counts.get(node).copied().unwrap_or(0)).collect::<Vec<_>>());
+    }
+    assert_eq!(seen, [[0, 6, 6], [6, 0, 6], [6, 6, 0]]);
+    // The last one has its part again as soon as anything is to be placed.
+    holdings.retain(|_, holding| holding.node != all.iter().next().unwrap().clone());
+    let left: BTreeSet<NodeId> = all.iter().skip(1).cloned().collect();
+    place(12, &left, &mut holdings);
+    assert!(rank::counts(&holdings).values().all(|count| *count == 6), "{:?}", rank::counts(&holdings));
 }
 
 #[test]
@@ -50,37 +95,51 @@ fn which_replica_a_node_takes_and_how_late() {
         let holding = || Holding { node: "x".parse().unwrap(), token: 1 };
         replicas.iter().map(|replica| (Arc::from(lease_name(&server(1), *replica)), holding())).collect()
     };
-    let check = |rank: usize, replicas: u16, taken: &[u16], expected: Option<u16>| {
-        let free = free_replica(&server(1), replicas, rank, &held(taken), &|_| true);
-        assert_eq!(free, expected, "{rank} {replicas} {taken:?}");
+    let check = |replicas: u16, taken: &[u16], expected: &[u16]| {
+        let free = free_replicas(&server(1), replicas, &held(taken), &|_| true);
+        assert_eq!(free, expected, "{replicas} {taken:?}");
     };
-    check(0, 1, &[], Some(0));
-    check(1, 1, &[], Some(0));
-    check(1, 2, &[], Some(1));
-    check(1, 2, &[1], Some(0));
-    check(5, 3, &[0], Some(1));
-    check(0, 2, &[0, 1], None);
+    check(1, &[], &[0]);
+    check(2, &[], &[0, 1]);
+    check(2, &[1], &[0]);
+    check(3, &[0], &[1, 2]);
+    check(2, &[0, 1], &[]);
+    // Whoever has one does not try for another.
+    let (nodes, own) = (nodes(3), "n0".parse().unwrap());
+    let holding = Holding { node: "n1".parse().unwrap(), token: 1 };
+    let held = Holdings::from([(Arc::from(lease_name(&server(1), 1)), holding)]);
+    let names = |replicas| {
+        rivals(&server(1), replicas, &nodes, &held, &own).into_iter().map(NodeId::as_str).collect::<Vec<_>>()
+    };
+    assert_eq!((names(2), names(1)), (vec!["n0", "n2"], vec!["n0", "n1", "n2"]));
     assert_eq!(delay(0, 1), Duration::ZERO);
     assert_eq!(delay(1, 2), Duration::ZERO);
     assert_eq!((delay(1, 1), delay(3, 2)), (STEP, STEP * 2));
     assert_eq!(delay(1000, 1), MAX_DELAY);
 }
 
-/// The placement of the node `n0` in a cluster of that many, which wishes one replica of one server; and who hears what it is told.
+const EVERYWHERE: Wish = Wish { replicas: 1, is_everywhere: true };
+
+/// The placement of the node `n0` in a cluster of that many, which wishes one replica of one server.
 fn placement(count: usize, id: &ServerId, holdings: Holdings) -> Placement {
-    let own: NodeId = "n0".parse().unwrap();
     let info = |id| NodeInfo { id, state: NodeState::Alive, version: "1".into(), silent: Duration::ZERO };
     let inventory = Inventory { nodes: nodes(count).into_iter().map(info).collect(), ..Inventory::default() };
+    let wishes = Wishes::from([(id.clone(), Wish { is_everywhere: false, ..EVERYWHERE })]);
+    placement_of(&"n0".parse().unwrap(), inventory, wishes, holdings)
+}
+
+fn placement_of(own: &NodeId, inventory: Inventory, wishes: Wishes, holdings: Holdings) -> Placement {
     let inventory = watch::channel(Arc::new(inventory)).1;
     let register = Register::new(own.clone(), false, Log::new().node());
     let resolve: crate::Resolve = Arc::new(|spec| Ok(spec.clone()));
     Placement {
         handle: Handle::new(mpsc::channel(1).0, inventory.clone(), register, BTreeSet::new(), resolve),
         config: Arc::new(Config::new(own.clone())),
-        leases: Bucket::new().node(&own),
-        wishes: watch::channel(Arc::new(Wishes::from([(id.clone(), 1)]))).1,
+        leases: Bucket::new().node(own),
+        wishes: watch::channel(Arc::new(wishes)).1,
         holdings: watch::channel(Arc::new(holdings)).1,
         inventory,
+        heard: watch::channel(true).1,
         seats: BTreeMap::new(),
         taking: FuturesUnordered::new(),
         taken: FuturesUnordered::new(),
@@ -89,7 +148,8 @@ fn placement(count: usize, id: &ServerId, holdings: Holdings) -> Placement {
 
 /// A server for which the node `n0` is of this rank among so many.
 fn ranked(rank: usize, count: usize) -> ServerId {
-    let is_it = |id: &ServerId| rank::rank(id, &"n0".parse().unwrap(), &nodes(count)) == rank;
+    let nodes = nodes(count);
+    let is_it = |id: &ServerId| rank::order(id, &nodes, None)[rank].as_str() == "n0";
     (0..1000).map(server).find(is_it).unwrap()
 }
 
@@ -124,5 +184,5 @@ async fn a_lease_whose_holder_is_not_there_is_tried_for() {
         assert_eq!(placement.taking.len(), usize::from(is_tried), "{node}: it runs here, or is tried for");
     }
     // What is free goes first.
-    assert_eq!(free_replica(&id, 2, 0, &held_by("n7"), &|_| false), Some(1));
+    assert_eq!(free_replicas(&id, 2, &held_by("n7"), &|_| false), [1]);
 }

@@ -22,6 +22,10 @@ fn the_time_counts_from_the_connection() {
     assert!(!settling.is_over(false, true, later + LISTEN / 2));
     assert!(!settling.is_over(true, true, later + LISTEN), "it was cut off meanwhile");
     assert!(settling.is_over(true, true, later + 2 * LISTEN));
+    assert!(settling.has_heard(true, later + 2 * LISTEN), "whether their servers are known or not");
+    assert!(!settling.has_heard(false, later + 2 * LISTEN));
+    assert!(!settling.has_heard(true, later + 3 * LISTEN), "nobody was heard for a while");
+    assert!(settling.has_heard(true, later + 4 * LISTEN));
 }
 
 #[test]

@@ -1,6 +1,10 @@
 //! Servers of the registry over several nodes, which share a log and leases in memory.
 
+mod agents;
+mod before;
 mod history;
+mod settling;
+mod silent;
 
 use std::sync::atomic::Ordering;
 
@@ -20,6 +24,7 @@ struct Cluster {
     log: Arc<Log>,
     leases: Arc<Bucket>,
     seen: Arc<watch::Sender<Seen>>,
+    bus: Arc<DeafBus>,
 }
 
 struct Node {
@@ -29,7 +34,8 @@ struct Node {
 
 impl Cluster {
     fn new() -> Self {
-        Self { log: Log::new(), leases: Bucket::new(), seen: Arc::new(watch::channel(Seen::default()).0) }
+        let seen = Arc::new(watch::channel(Seen::default()).0);
+        Self { log: Log::new(), leases: Bucket::new(), seen, bus: Arc::default() }
     }
 
     async fn start(&self, id: &str, configured: Vec<ServerSpec>) -> Node {
@@ -60,7 +66,7 @@ impl Cluster {
         let parts = Parts {
             connector: Arc::new(Servers(self.seen.clone(), node.clone())),
             store,
-            backbone: Arc::new(DeafBus),
+            backbone: self.bus.clone(),
             resolve: Arc::new(resolve),
             ledger: ledger.clone(),
             leases: self.leases.node(&node),
@@ -367,18 +373,4 @@ async fn replicas_run_on_as_many_nodes_and_never_two_on_one() {
         .await;
     a.stop().await;
     idle.stop().await;
-}
-
-#[tokio::test]
-async fn agents_are_kept_for_all_nodes() {
-    let cluster = Cluster::new();
-    let (a, b) = (cluster.start("a", vec![]).await, cluster.start("b", vec![]).await);
-    a.handle.put_agent("ada", Json::from_trusted(r#"{"name":"Ada"}"#)).await.unwrap();
-    assert_eq!(b.handle.agents().unwrap(), [("ada".to_owned(), Json::from_trusted(r#"{"name":"Ada"}"#))]);
-    assert!(b.handle.remove_agent("ada").await.unwrap());
-    assert!(!b.handle.remove_agent("ada").await.unwrap());
-    let error = a.handle.put_agent("Ada", Json::empty_object()).await.unwrap_err();
-    assert_eq!(error.kind, ErrorKind::InvalidParams);
-    a.stop().await;
-    b.stop().await;
 }

@@ -16,8 +16,8 @@ use spanwire_mcp::{Era, Json, Revision};
 use spanwire_model::{
     Address, Backbone, BusHandler, BusMessage, BusReply, BusRequest, Command, Connected, Connector, Entry, Error,
     ErrorKind, Holding, Holdings, Lease, LeaseKeeper, Leases, Ledger, Machine as _, NodeId, Notice, Pair, Read,
-    ReadLevel, Receipt, Reply, Result, ServeGuard, ServeOn, ServerFacts, ServerSpec, Shard, ShardState, ShardStatus,
-    StoreError, Topic, Upstream, UpstreamCall, View, ViewMut,
+    ReadLevel, Receipt, Reply, Result, ServeGuard, ServeOn, ServerFacts, ServerId, ServerSpec, Shard, ShardState,
+    ShardStatus, StoreError, Topic, Upstream, UpstreamCall, View, ViewMut,
 };
 use tokio::{
     sync::{mpsc, watch},
@@ -234,8 +234,11 @@ impl Leases for NodeLeases {
     }
 }
 
-/// A bus on which nobody is heard.
-pub(crate) struct DeafBus;
+/// A bus on which nobody is heard. One that is cut off is not connected.
+#[derive(Default)]
+pub(crate) struct DeafBus {
+    pub(crate) is_cut_off: AtomicBool,
+}
 
 #[async_trait]
 impl Backbone for DeafBus {
@@ -257,7 +260,7 @@ impl Backbone for DeafBus {
     }
 
     fn is_connected(&self) -> bool {
-        true
+        !self.is_cut_off.load(Ordering::SeqCst)
     }
 
     fn describe(&self) -> String {
@@ -282,6 +285,48 @@ pub(crate) struct Seen {
     pub(crate) starts: usize,
     /// The commands that were started.
     pub(crate) commands: Vec<String>,
+    /// Processes of servers that never answer, by server; those that were given up end a little later.
+    pub(crate) silent: BTreeMap<String, usize>,
+    /// Those of them that are about to end.
+    pub(crate) ending: BTreeMap<String, usize>,
+    /// The most of one such server at the same time.
+    pub(crate) most_silent: usize,
+}
+
+/// The command of a server that never answers.
+pub(crate) const SILENT: &str = "silent";
+
+/// How long such a server lives after it was given up.
+const ENDS_AFTER: Duration = Duration::from_millis(50);
+
+/// A process of a server that never answers. Dropped, it ends a little later.
+struct Silent(Arc<watch::Sender<Seen>>, String);
+
+impl Silent {
+    fn start(seen: &Arc<watch::Sender<Seen>>, id: &ServerId) -> Self {
+        seen.send_modify(|seen| {
+            let alive = seen.silent.entry(id.to_string()).or_default();
+            *alive += 1;
+            seen.most_silent = seen.most_silent.max(*alive);
+            seen.starts += 1;
+        });
+        Self(seen.clone(), id.to_string())
+    }
+}
+
+impl Drop for Silent {
+    fn drop(&mut self) {
+        let (seen, id) = (self.0.clone(), self.1.clone());
+        seen.send_modify(|seen| *seen.ending.entry(id.clone()).or_default() += 1);
+        tokio::spawn(async move {
+            tokio::time::sleep(ENDS_AFTER).await;
+            seen.send_modify(|seen| {
+                for counts in [&mut seen.silent, &mut seen.ending] {
+                    *counts.entry(id.clone()).or_default() -= 1;
+                }
+            });
+        });
+    }
 }
 
 /// Servers that work at once, on all nodes.
@@ -298,6 +343,10 @@ struct Server {
 impl Connector for Servers {
     async fn connect(&self, spec: &ServerSpec, _: Option<Era>) -> Result<Connected> {
         let spanwire_model::Target::Stdio(target) = &spec.target else { panic!("{spec:?}") };
+        if target.command == SILENT {
+            let _silent = Silent::start(&self.0, &spec.id);
+            return std::future::pending().await;
+        }
         let key = (spec.id.to_string(), self.1.to_string());
         self.0.send_modify(|seen| {
             seen.running.insert(key.clone());
@@ -314,6 +363,11 @@ impl Connector for Servers {
             instructions: None,
         };
         Ok(Connected { upstream: Arc::new(server), facts, notices })
+    }
+
+    async fn gone(&self, server: &ServerId) {
+        let is_gone = |seen: &Seen| seen.ending.get(server.as_str()).is_none_or(|ending| *ending == 0);
+        self.0.subscribe().wait_for(is_gone).await.unwrap();
     }
 }
 

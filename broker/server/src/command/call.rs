@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use indicatif::ProgressBar;
-use serde_json::{Map, Value};
+use serde::Deserialize;
+use serde_json::{Value, value::RawValue};
 use spanwire_rpc::v1::{CallError, CallRequest, ListToolsRequest, Retry, Tool, call_event::Event};
 
 use super::tools::embedded;
@@ -11,7 +12,7 @@ use crate::{
     client::Broker,
     failure::{Exit, Failure},
     output::{Tone, clean, note, paint},
-    suggest,
+    raw, suggest,
 };
 
 mod arguments;
@@ -51,7 +52,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure
     let arguments = arguments::merge(base, &args.pairs, &schema).map_err(Failure::usage)?;
     let request = CallRequest {
         name: args.tool.clone(),
-        arguments_json: Bytes::from(Value::Object(arguments).to_string()),
+        arguments_json: arguments::json(&arguments)?,
         // The node asks for progress events only when a token is there.
         params_json: Bytes::from_static(br#"{"_meta":{"progressToken":"spanwire-call"}}"#),
         timeout_ms: args.timeout_ms,
@@ -64,7 +65,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure
     while let Some(event) = events.message().await? {
         match event.event {
             Some(Event::ProgressJson(params)) => progress.show(&embedded(&params)),
-            Some(Event::NotificationJson(message)) => progress.log(&embedded(&message)),
+            Some(Event::NotificationJson(message)) => progress.log(&message),
             Some(Event::ResultJson(result)) => {
                 progress.end();
                 return print(&args.tool, &result, context);
@@ -105,9 +106,9 @@ async fn find(broker: &mut Broker, name: &str, view: &str) -> Result<Tool, Failu
 fn print(tool: &str, result: &Bytes, context: &mut Context) -> Result<(), Failure> {
     let value = embedded(result);
     if context.out.json {
-        context.out.line(String::from_utf8_lossy(result))?;
+        context.out.line(raw::text(result)?)?;
     } else {
-        for line in content::lines(&value) {
+        for line in content::lines(result) {
             context.out.line(line)?;
         }
     }
@@ -129,6 +130,22 @@ fn failure(error: &CallError) -> Failure {
         Retry::IfIdempotent => failure.with_hint("it may have been executed: try again only if twice does no harm"),
         Retry::Unspecified | Retry::Never => failure,
     }
+}
+
+/// A notification, as far as it is looked at.
+#[derive(Deserialize)]
+struct Message<'a> {
+    method: String,
+    #[serde(borrow)]
+    params: Option<&'a RawValue>,
+}
+
+/// `params` of a log message (2026-07-28, server/utilities/logging), with its data as it was written.
+#[derive(Deserialize, Default)]
+struct Logged<'a> {
+    level: Option<String>,
+    #[serde(borrow)]
+    data: Option<&'a RawValue>,
 }
 
 /// Progress and log messages, on stderr.
@@ -170,17 +187,19 @@ impl Progress {
         self.bar.set_position(at);
     }
 
-    fn log(&self, message: &Value) {
-        if !self.shown || message.get("method").and_then(Value::as_str) != Some("notifications/message") {
+    fn log(&self, message: &Bytes) {
+        let Ok(Message { method, params }) = serde_json::from_slice::<Message<'_>>(message) else { return };
+        if !self.shown || method != "notifications/message" {
             return;
         }
-        let params = message.get("params").and_then(Value::as_object).cloned().unwrap_or_else(Map::new);
-        let level = clean(params.get("level").and_then(Value::as_str).unwrap_or("info"));
-        let data = match params.get("data") {
-            Some(Value::String(text)) => clean(text),
-            Some(other) => clean(&other.to_string()),
-            None => String::new(),
-        };
+        let Logged { level, data } =
+            params.and_then(|params| serde_json::from_str(params.get()).ok()).unwrap_or_default();
+        let level = clean(level.as_deref().unwrap_or("info"));
+        let data = data.map(|data| match serde_json::from_str::<String>(data.get()) {
+            Ok(text) => clean(&text),
+            Err(_) => clean(&data.get().replace('\n', " ")),
+        });
+        let data = data.unwrap_or_default();
         self.bar.suspend(|| note(format!("{} {data}", paint(&level, Tone::Dim))));
     }
 

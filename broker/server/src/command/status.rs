@@ -7,7 +7,7 @@ use super::servers;
 use crate::{
     cli::Context,
     failure::Failure,
-    output::{Tone, duration, paint},
+    output::{Tone, count, duration, paint},
 };
 
 mod cluster;
@@ -61,6 +61,9 @@ fn facts(status: &StatusResponse) -> Vec<(&'static str, String)> {
         facts.push(("ledger", format!("{}, shards: {}", status.ledger, cluster::summary(&status.shards))));
     }
     facts.push(("servers", if servers.is_empty() { "none".to_owned() } else { servers.join(", ") }));
+    let [servers, agents] = [(status.registered_servers, "server"), (status.agents, "agent")]
+        .map(|(number, noun)| count(usize::try_from(number).unwrap_or(usize::MAX), noun));
+    facts.push(("registry", format!("{servers}, {agents}")));
     facts.push(("calls", format!("{} in flight, {} sessions", status.in_flight, status.sessions)));
     if let Some(telemetry) = &status.telemetry {
         let to = if telemetry.endpoint.is_empty() {
@@ -99,6 +102,7 @@ fn to_json(status: &StatusResponse) -> Value {
         "backbone": { "name": status.backbone, "connected": status.backbone_connected },
         "nodes": status.nodes,
         "servers": servers,
+        "registered": { "servers": status.registered_servers, "agents": status.agents },
         "in_flight": status.in_flight,
         "sessions": status.sessions,
         "telemetry": telemetry,

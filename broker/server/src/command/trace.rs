@@ -1,14 +1,18 @@
 //! `spanwire trace ls|show|follow`.
 
-use serde_json::{Value, json};
-use spanwire_rpc::v1::{FollowTracesRequest, GetTraceRequest, ListTracesRequest, Span, SpanKind, TraceSummary};
+use std::collections::BTreeMap;
 
-use super::tools::embedded;
+use serde::Serialize;
+use serde_json::{Value, json, value::RawValue};
+use spanwire_rpc::v1::{
+    FollowTracesRequest, GetTraceRequest, KeyValue, ListTracesRequest, Span, SpanKind, TraceSummary,
+};
+
 use crate::{
     cli::Context,
     failure::Failure,
     output::{Cell, Tone, clean, count, duration, first_line, paint},
-    waterfall,
+    raw, waterfall,
 };
 
 /// Characters of a trace id that are shown in a list.
@@ -100,8 +104,8 @@ async fn show(id: String, context: &mut Context) -> Result<(), Failure> {
     let trace = broker.get_trace(GetTraceRequest { trace_id: id.to_ascii_lowercase() }).await?.into_inner();
     let summary = trace.summary.unwrap_or_default();
     if context.out.json {
-        let spans: Vec<Value> = trace.spans.iter().map(span_json).collect();
-        context.out.document(&json!({ "summary": summary_json(&summary), "spans": spans }))?;
+        let spans = trace.spans.iter().map(span_json).collect();
+        context.out.document(&Shown { summary: summary_json(&summary), spans })?;
         return Ok(());
     }
     print(&summary, &trace.spans, context)
@@ -171,10 +175,24 @@ fn summary_json(trace: &TraceSummary) -> Value {
     })
 }
 
-fn span_json(span: &Span) -> Value {
-    let attributes: Value =
-        span.attributes.iter().map(|attribute| (clean(&attribute.key), embedded(&attribute.value_json))).collect();
-    json!({
+/// The JSON of `spanwire trace show`.
+#[derive(Serialize)]
+struct Shown {
+    summary: Value,
+    spans: Vec<SpanShown>,
+}
+
+/// A span as JSON, with its attributes as they were written.
+#[derive(Serialize)]
+struct SpanShown {
+    #[serde(flatten)]
+    facts: Value,
+    attributes: BTreeMap<String, Box<RawValue>>,
+}
+
+fn span_json(span: &Span) -> SpanShown {
+    let attribute = |one: &KeyValue| (clean(&one.key), raw::part_or_null(&one.value_json));
+    let facts = json!({
         "trace_id": span.trace_id,
         "span_id": span.span_id,
         "parent_span_id": span.parent_span_id,
@@ -189,9 +207,29 @@ fn span_json(span: &Span) -> Value {
         },
         "start_unix_nanos": span.start_unix_nanos,
         "end_unix_nanos": span.end_unix_nanos,
-        "attributes": attributes,
         "failed": span.failed,
         "error": span.error,
         "node": span.node,
-    })
+    });
+    SpanShown { facts, attributes: span.attributes.iter().map(attribute).collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn an_attribute_is_printed_as_it_was_written() {
+        let pair = |key: &str, json: &'static str| KeyValue {
+            key: key.into(),
+            value_json: json.into(),
+            ..KeyValue::default()
+        };
+        let attributes =
+            vec![pair("big", "123456789012345678901234567890"), pair("id", "12345678901234567890"), pair("one", "1.0")];
+        let text = serde_json::to_string(&span_json(&Span { attributes, ..Span::default() })).unwrap();
+        let expected = r#""attributes":{"big":123456789012345678901234567890,"id":12345678901234567890,"one":1.0}"#;
+        assert!(text.contains(expected), "{text}");
+    }
 }

@@ -1,11 +1,13 @@
 //! What a well-formed configuration must still satisfy.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, ops::RangeInclusive};
 
 use super::{Config, LedgerStore, OtlpProtocol, Place, PrincipalTable, Problem};
 
 const MAX_PRINCIPAL_NAME: usize = 64;
 const SHA256_HEX_DIGITS: usize = 64;
+/// What the leases take, and what is still a fail-over.
+const LEASE_TTL_MS: RangeInclusive<u64> = 3_000..=60_000;
 /// The id of the builtin server of the shared context.
 pub(crate) const CONTEXT_SERVER: &str = "context";
 /// Why nodes with a ledger each cannot place servers.
@@ -65,6 +67,10 @@ impl Config {
         ];
         for (key, _) in bounds.iter().filter(|(_, value)| *value == 0) {
             found.add(format!("limits.{key}"), "must be at least 1");
+        }
+        if !LEASE_TTL_MS.contains(&limits.lease_ttl_ms) {
+            let (least, most) = (LEASE_TTL_MS.start(), LEASE_TTL_MS.end());
+            found.add("limits.lease_ttl_ms", format!("must be from {least} to {most}"));
         }
     }
 

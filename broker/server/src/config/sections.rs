@@ -90,6 +90,11 @@ pub(crate) struct Limits {
     /// How long running calls may take to finish when the node stops, in milliseconds.
     #[schemars(range(min = 1))]
     pub(crate) shutdown_timeout_ms: u64,
+    /// How long a server with `placement = "any"` stays with this node after the node has fallen silent, in milliseconds; then another
+    /// node may start it. Also how long the node may be without JetStream before it stops such a server: when the leader of the leases
+    /// dies, an election takes 4 to 9 seconds. Calls wait for a server that moves, 20 seconds at most.
+    #[schemars(range(min = 3_000, max = 60_000))]
+    pub(crate) lease_ttl_ms: u64,
 }
 
 impl Default for Limits {
@@ -108,6 +113,7 @@ impl Default for Limits {
             start_timeout_ms: 30_000,
             drain_grace_ms: 1_000,
             shutdown_timeout_ms: 10_000,
+            lease_ttl_ms: 6_000,
         }
     }
 }

@@ -55,6 +55,7 @@ fn each_fault_says_where_and_what() {
     check("[listen]\nhttp='127.0.0.1:1'\ngrpc='127.0.0.1:1'", "already taken by listen.http");
     check("[limits]\npage_size=0", "limits.page_size: must be at least 1");
     check("[limits]\ninput_timeout_ms=0", "limits.input_timeout_ms: must be at least 1");
+    check("[limits]\nlease_ttl_ms=2999", "limits.lease_ttl_ms: must be from 3000 to 60000");
     check("[listen]\nera='new'", "F:2:5: unknown variant");
     check("[telemetry]\nsample_ratio=1.5", "telemetry.sample_ratio");
     check("[[principals]]\nname='a'", "principals[0]: needs \"token\" or \"token_sha256\"");

@@ -84,8 +84,10 @@ pub(super) fn registry(config: &Config, node: &NodeId) -> spanwire_registry::Con
         connect_timeout: start,
         max_in_flight: config.limits.max_in_flight_per_server,
         version: VERSION.into(),
+        lease_ttl: Duration::from_millis(config.limits.lease_ttl_ms),
         settle: if config.nats.is_some() { SETTLE } else { Duration::ZERO },
         owns_all: config.has_local_ledger(),
+        reserved: CONTEXT_SERVER.parse().into_iter().collect(),
         ..spanwire_registry::Config::new(node.clone())
     };
     registry.list.timeout = registry.list.timeout.min(start);

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use spanwire_context::Contexts;
 use spanwire_http::client::{Config as HttpConfig, HttpConnector};
 use spanwire_mcp::{Era, Json};
-use spanwire_model::{Connected, Connector, Error, ErrorKind, Fence, Result, ServerSpec, Target};
+use spanwire_model::{Connected, Connector, Error, ErrorKind, Fence, Result, ServerId, ServerSpec, Target};
 use spanwire_stdio::{Config as StdioConfig, StdioConnector};
 
 use crate::config::CONTEXT_SERVER;
@@ -57,5 +57,9 @@ impl Connector for Connectors {
             Target::Stdio(_) => self.stdio.connect_fenced(spec, known, fence).await,
             Target::Http(_) | Target::Builtin(_) => self.connect(spec, known).await,
         }
+    }
+
+    async fn gone(&self, server: &ServerId) {
+        self.stdio.gone(server).await;
     }
 }

@@ -11,8 +11,10 @@ use spanwire_admin::{
 use spanwire_context::Contexts;
 use spanwire_http::server::SessionPlaces;
 use spanwire_ledger::BackupError;
+use spanwire_mcp::Json;
 use spanwire_model::{
-    Backbone, Dispatch, EraChoice, Error, ErrorKind, Inventory, NodeId, Placement, Result, ServerId, ServerSpec,
+    AgentId, AgentPage, AgentQuery, Author, Backbone, Dispatch, EraChoice, Error, ErrorKind, Inventory, NodeId,
+    Placement, Result, ServerId, ServerSpec,
 };
 use spanwire_registry::Handle as Registry;
 use spanwire_router::Router;
@@ -40,11 +42,15 @@ pub(super) struct NodeControl {
 
 #[async_trait]
 impl Control for NodeControl {
+    fn node(&self) -> &NodeId {
+        &self.node
+    }
+
     fn watch(&self) -> watch::Receiver<Arc<Inventory>> {
         self.registry.watch()
     }
 
-    async fn add(&self, spec: ServerSpec, home: Option<NodeId>, replace: bool) -> Result<()> {
+    async fn add(&self, author: Author, spec: ServerSpec, home: Option<NodeId>, replace: bool) -> Result<()> {
         if spec.id.as_str() == CONTEXT_SERVER {
             // Also where it is off: the other nodes have it.
             let text = format!("the id \"{CONTEXT_SERVER}\" belongs to the shared context: choose another");
@@ -53,17 +59,29 @@ impl Control for NodeControl {
         if self.leases_apart && spec.placement == Placement::Any {
             return Err(Error::new(ErrorKind::InvalidParams, format!("placement {ANY_NEEDS_JETSTREAM}")));
         }
-        self.registry.add(spec, home, replace).await
+        self.registry.on_behalf(author).add(spec, home, replace).await
     }
 
-    async fn remove(&self, id: &ServerId) -> Result<bool> {
-        match self.registry.remove(id).await {
+    async fn remove(&self, author: Author, id: &ServerId) -> Result<bool> {
+        match self.registry.on_behalf(author).remove(id).await {
             Err(error) if error.kind == ErrorKind::Conflict && id.as_str() == CONTEXT_SERVER => {
                 let text = "server \"context\" is part of the broker: set context.enabled = false";
                 Err(Error::new(ErrorKind::Conflict, text))
             }
             done => done,
         }
+    }
+
+    async fn add_agent(&self, author: Author, id: &AgentId, card: Json, replace: bool) -> Result<bool> {
+        self.registry.on_behalf(author).add_agent(id, card, replace).await
+    }
+
+    async fn remove_agent(&self, author: Author, id: &AgentId) -> Result<bool> {
+        self.registry.on_behalf(author).remove_agent(id).await
+    }
+
+    fn agents(&self, query: &AgentQuery) -> Result<AgentPage> {
+        self.registry.agents(query)
     }
 
     fn dispatch(&self) -> Arc<dyn Dispatch> {
@@ -159,6 +177,8 @@ impl Control for NodeControl {
             ledger: self.durable.kept,
             shards: self.durable.ledger.status(),
             leases: self.durable.leases.watch().borrow().clone(),
+            // What is wrong with the view shows in its shard.
+            agents: self.registry.agent_count().unwrap_or_default(),
         }
     }
 

@@ -34,3 +34,17 @@ fn durations_are_short() {
         assert_eq!(duration(nanos), text);
     }
 }
+
+#[test]
+fn times_have_one_unit() {
+    for (then, text) in [
+        (200_000_000, "0 s ago"),
+        (199_995_000, "5 s ago"),
+        (199_700_000, "5 min ago"),
+        (190_000_000, "2 h ago"),
+        (0, "2 d ago"),
+        (u64::MAX, "0 s ago"),
+    ] {
+        assert_eq!(ago(then, 200_000_000), text);
+    }
+}

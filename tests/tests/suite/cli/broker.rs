@@ -25,6 +25,7 @@ pub(super) struct Node {
 #[derive(Default)]
 struct State {
     added: Mutex<BTreeMap<usize, (String, String)>>,
+    agents: Mutex<BTreeMap<String, v1::AgentInfo>>,
 }
 
 impl Drop for Node {
@@ -201,6 +202,39 @@ impl broker_server::Broker for StandIn {
         _: Request<v1::ListServersRequest>,
     ) -> Result<Response<v1::ListServersResponse>, Status> {
         Ok(Response::new(v1::ListServersResponse { version: 1, servers: vec![git()], wanted: wanted() }))
+    }
+
+    async fn add_agent(&self, request: Request<v1::AddAgentRequest>) -> Result<Response<v1::AddAgentResponse>, Status> {
+        let v1::AddAgentRequest { id, card_json, replace } = request.into_inner();
+        let mut agents = self.0.agents.lock().unwrap();
+        if agents.contains_key(&id) && !replace {
+            return Err(Status::failed_precondition(format!("agent \"{id}\" exists already")));
+        }
+        let (by, node) = ("operator".to_owned(), "node-a".to_owned());
+        let agent = v1::AgentInfo { id: id.clone(), card_json, by, node, version: 7, ..v1::AgentInfo::default() };
+        let replaced = agents.insert(id, agent).is_some();
+        Ok(Response::new(v1::AddAgentResponse { replaced }))
+    }
+
+    async fn remove_agent(
+        &self,
+        request: Request<v1::RemoveAgentRequest>,
+    ) -> Result<Response<v1::RemoveAgentResponse>, Status> {
+        let removed = self.0.agents.lock().unwrap().remove(&request.into_inner().id).is_some();
+        Ok(Response::new(v1::RemoveAgentResponse { removed }))
+    }
+
+    /// Pages of one agent.
+    async fn list_agents(
+        &self,
+        request: Request<v1::ListAgentsRequest>,
+    ) -> Result<Response<v1::ListAgentsResponse>, Status> {
+        let request = request.into_inner();
+        let agents = self.0.agents.lock().unwrap();
+        let asked = |one: &&v1::AgentInfo| one.id > request.after && (request.id.is_empty() || one.id == request.id);
+        let page: Vec<v1::AgentInfo> = agents.values().filter(asked).take(1).cloned().collect();
+        let next = page.first().filter(|_| request.id.is_empty()).map(|one| one.id.clone()).unwrap_or_default();
+        Ok(Response::new(v1::ListAgentsResponse { agents: page, next, total: agents.len() as u64 }))
     }
 
     async fn list_tools(

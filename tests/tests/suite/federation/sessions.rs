@@ -171,7 +171,17 @@ async fn opened_at_one_node_and_used_at_another() {
     });
     assert!(end.await.expect("the stream hangs").is_err(), "a silent end");
     let b = &cluster.b;
-    let (status, body) = client.ask(b, "ping", json!({})).await;
+    // It was heard a moment ago, and may have lost no more than its connection.
+    let gone = timeout(PATIENCE, async {
+        loop {
+            let (status, body) = client.ask(b, "ping", json!({})).await;
+            if status != 503 {
+                return (status, body);
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    });
+    let (status, body) = gone.await.unwrap();
     assert_eq!((status, &body["error"]["code"], &body["id"]), (404, &json!(40400), &json!(1)), "{body}");
     let again = Client::open(b).await;
     assert_eq!(again.ask(b, "tools/call", json!({"name": "script__large", "arguments": {"bytes": 1}})).await.0, 200);

@@ -2,8 +2,9 @@
 
 use futures::future::join_all;
 use spanwire_model::ErrorKind;
+use tokio::time::Instant;
 
-use super::fixture::{Fixture, LONG, seen, take, take_soon, within};
+use super::fixture::{Fixture, LONG, SHORT, seen, take, take_soon, within};
 
 pub(super) async fn one_has_it_until_it_is_given_back(fixture: &Fixture) {
     let lease = take(&*fixture.a, "duty", LONG).await;
@@ -34,6 +35,16 @@ pub(super) async fn a_lease_given_back_is_not_valid(fixture: &Fixture) {
     within(waiting).await.unwrap();
     assert!(!fence.is_valid());
     within(fence.lost()).await;
+}
+
+pub(super) async fn a_lease_that_is_left_to_run_out_is_nobodys_until_its_time_is_over(fixture: &Fixture) {
+    let began = Instant::now();
+    let lease = take(&*fixture.a, "duty", SHORT).await;
+    let fence = lease.fence();
+    lease.lapse();
+    assert!(!fence.is_valid(), "it is over for its holder at once");
+    let _next = take_soon(&*fixture.b, "duty", SHORT).await;
+    assert!(began.elapsed() >= SHORT, "given back after {:?}", began.elapsed());
 }
 
 pub(super) async fn of_many_takers_one_wins(fixture: &Fixture) {

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, atomic::Ordering};
 use bytes::Bytes;
 use futures::StreamExt;
 use spanwire_model::{
-    Error, ErrorKind, Exchange, ExchangePart, Exchanged, MAX_PIECE_BYTES, NodeId, Principal, Relay, Relayed, Result,
-    Verb,
+    Backbone, Error, ErrorKind, Exchange, ExchangePart, Exchanged, MAX_PIECE_BYTES, NodeId, Principal, Relay, Relayed,
+    Result, Topic, Verb,
 };
 use spanwire_router::{MAX_RELAYED_REQUESTS, MAX_RELAYED_STREAMS};
 use tokio::{sync::mpsc, time::timeout};
@@ -192,6 +192,7 @@ async fn a_broken_answer_ends_with_an_error() {
     next(&mut answer).await.unwrap().unwrap();
     cluster.a.stop().await;
     assert_eq!(failed(answer).await, ErrorKind::StreamLost);
+    cluster.b.until("a is gone", |inventory| inventory.nodes.len() == 1).await;
     assert_eq!(failed(cluster.relay("a", Verb::Post, "null")).await, ErrorKind::SessionGone);
 }
 
@@ -209,6 +210,33 @@ async fn nobody_there_is_told_from_nobody_reached() {
     assert_eq!(failed(cluster.relay("a", Verb::Get, "")).await, ErrorKind::SessionGone, "the edge is gone");
     let large = format!("\"{}\"", "x".repeat(64 * 1024 * 1024));
     assert_eq!(failed(cluster.relay("a", Verb::Post, &large)).await, ErrorKind::TooLarge);
+}
+
+const STATE: &str =
+    r#"{"jsonrpc":"2.0","id":1,"result":{"node":"ghost","beat":{"incarnation":1,"version":1},"servers":[]}}"#;
+
+#[tokio::test]
+async fn a_node_that_was_heard_a_moment_ago_has_its_sessions_still() {
+    let world = World::new();
+    let b = world.start("b", Setup::of(&[])).await;
+    let ghost = world.impostor("ghost", STATE).await;
+    ghost.say("ghost", r#"{"what":"alive","beat":{"incarnation":1,"version":1}}"#).await;
+    b.until("ghost", |inventory| inventory.nodes.len() == 2).await;
+    // It is cut off: nothing that is sent there finds anybody.
+    let bus = ghost.bus.clone();
+    drop(ghost);
+    assert_eq!(
+        failed(b.router.relay(&"ghost".parse().unwrap(), exchange(Verb::Post, "null"))).await,
+        ErrorKind::Unavailable
+    );
+    let topic = Topic { kind: "node".into(), id: "ghost".into(), what: "state".into() };
+    bus.publish(&topic, Bytes::from_static(br#"{"what":"leaving"}"#)).await.unwrap();
+    b.until("ghost is gone", |inventory| inventory.nodes.len() == 1).await;
+    assert_eq!(
+        failed(b.router.relay(&"ghost".parse().unwrap(), exchange(Verb::Post, "null"))).await,
+        ErrorKind::SessionGone
+    );
+    b.stop().await;
 }
 
 #[tokio::test]

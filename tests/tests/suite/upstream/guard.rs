@@ -171,3 +171,49 @@ async fn a_server_whose_lease_is_over_is_killed_with_all_that_it_started() {
     let error = ask(&connected, Method::ToolsCall, json!({"name": "pids"})).await.unwrap_err();
     assert!(error.public.contains("server \"under-test\" "), "{error}");
 }
+
+/// A broker whose lease is as good as over is killed: its guard's own patience is longer than that lease.
+#[tokio::test]
+async fn a_guard_without_its_broker_gives_no_grace_beyond_the_lease() {
+    let folder = tempfile::tempdir().unwrap();
+    let leash = folder.path().join("lease");
+    std::fs::write(&leash, format!("{:020}\n", u64::MAX / 2)).unwrap();
+    let broker = format!(
+        "set -m; {} guard --parent $$ --grace-ms 3600000 --leash {} -- \
+         sh -c 'trap \"echo told\" TERM; echo $$; while :; do sleep 0.1; done' & wait",
+        spanwire().display(),
+        leash.display(),
+    );
+    let mut broker = std::process::Command::new("bash")
+        .args(["-c", &broker])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(broker.stdout.take().unwrap()).lines();
+    let pid: i64 = lines.next().unwrap().unwrap().parse().unwrap();
+    broker.kill().unwrap();
+    broker.wait().unwrap();
+    assert_eq!(lines.next().unwrap().unwrap(), "told", "it gets a grace");
+    assert!(is_alive(pid));
+    std::fs::write(&leash, format!("{:020}\n", 0)).unwrap();
+    gone(&[pid]).await;
+}
+
+#[tokio::test]
+async fn whoever_waits_for_a_server_waits_for_one_whose_handshake_was_given_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let pid_file = folder.path().join("pid");
+    let script = "trap '' TERM; echo $$ > \"$0\"; while :; do sleep 0.1; done";
+    let silent = command("sh", &["-c", script, &pid_file.to_string_lossy()]);
+    let mut config = config();
+    config.settings.timeouts.probe = Duration::from_secs(30);
+    config.grace = Duration::from_millis(200);
+    let connector = StdioConnector::new(config);
+    let pid = tokio::select! {
+        _ = connector.connect(&silent, None) => panic!("a silent server was connected"),
+        pid = read_pid(&pid_file) => pid,
+    };
+    within(connector.gone(&silent.id)).await;
+    assert!(!is_alive(pid), "whoever starts it now has two of them");
+}

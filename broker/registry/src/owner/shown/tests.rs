@@ -43,7 +43,7 @@ fn wanted() -> Vec<Wanted> {
 fn of_two_that_claim_one_replica_the_later_one_has_it() {
     let check = |servers: &[(&str, Option<(u16, u64)>)], expected: &[&str]| {
         let servers = servers.iter().map(|(node, placed)| entry(node, *placed)).collect();
-        let seen = shown(servers, &wanted(), &mut BTreeMap::new());
+        let seen = LastPlaced::default().shown(servers, &wanted(), Instant::now());
         let nodes: Vec<&str> = seen.iter().map(|entry| entry.node.as_str()).collect();
         assert_eq!(nodes, expected);
     };
@@ -55,9 +55,9 @@ fn of_two_that_claim_one_replica_the_later_one_has_it() {
 
 #[test]
 fn a_server_between_two_nodes_is_down_and_keeps_its_listing() {
-    let mut last = BTreeMap::new();
-    shown(vec![entry("a", Some((0, 7)))], &wanted(), &mut last);
-    let seen = shown(Vec::new(), &wanted(), &mut last);
+    let (mut last, now) = (LastPlaced::default(), Instant::now());
+    last.shown(vec![entry("a", Some((0, 7)))], &wanted(), now);
+    let seen = last.shown(Vec::new(), &wanted(), now);
     let [entry_between] = seen.as_slice() else { panic!("{seen:?}") };
     assert_eq!((entry_between.health.state, entry_between.local, entry_between.load), (ServerState::Down, false, 0));
     assert!(entry_between.facts.is_some() && entry_between.placed.is_some());
@@ -68,11 +68,37 @@ fn a_server_between_two_nodes_is_down_and_keeps_its_listing() {
         health: Health { state: ServerState::Starting, detail: None, restarts: 0 },
         ..ServerEntry::clone(&entry("b", Some((0, 8))))
     };
-    let seen = shown(vec![Arc::new(starting)], &wanted(), &mut last);
+    let seen = last.shown(vec![Arc::new(starting)], &wanted(), now);
     let [entry_starting] = seen.as_slice() else { panic!("{seen:?}") };
     assert_eq!((entry_starting.node.as_str(), entry_starting.health.state), ("b", ServerState::Starting));
     assert!(entry_starting.facts.is_some());
     // It is not wanted any more.
-    assert!(shown(Vec::new(), &[], &mut last).is_empty());
-    assert!(shown(Vec::new(), &wanted(), &mut last).is_empty());
+    assert!(last.shown(Vec::new(), &[], now).is_empty());
+    assert!(last.shown(Vec::new(), &wanted(), now).is_empty());
+}
+
+#[test]
+fn a_server_that_another_nodes_file_places_is_shown_for_a_while_after_its_node() {
+    let theirs = |source| vec![Arc::new(ServerEntry { source, ..ServerEntry::clone(&entry("b", Some((0, 7)))) })];
+    let (mut last, now) = (LastPlaced::default(), Instant::now());
+    last.shown(theirs(Source::Config), &[], now);
+    assert_eq!(last.next_end(&[]), None);
+    let end = now + BETWEEN_NODES;
+    let seen = last.shown(Vec::new(), &[], now);
+    assert_eq!((seen.len(), seen[0].health.state, last.next_end(&[])), (1, ServerState::Down, Some(end)));
+    // Whatever else changes meanwhile, the time goes on.
+    assert_eq!(last.shown(Vec::new(), &[], end - Duration::from_millis(1)).len(), 1);
+    assert_eq!(last.next_end(&[]), Some(end));
+    // Somebody runs it again, and its time begins anew.
+    assert_eq!(last.shown(theirs(Source::Config), &[], end).len(), 1);
+    assert_eq!((last.shown(Vec::new(), &[], end).len(), last.next_end(&[])), (1, Some(end + BETWEEN_NODES)));
+    assert_eq!(last.shown(Vec::new(), &[], end + BETWEEN_NODES).len(), 0, "nobody took it");
+    assert_eq!(last.next_end(&[]), None);
+    // Of one in the registry this node knows that it was removed.
+    last.shown(theirs(Source::Registry), &[], now);
+    assert_eq!(last.shown(Vec::new(), &[], now).len(), 0);
+    // And of one that is wanted here, that it is.
+    last.shown(theirs(Source::Config), &wanted(), now);
+    assert_eq!(last.shown(Vec::new(), &wanted(), end + BETWEEN_NODES).len(), 1);
+    assert_eq!(last.next_end(&wanted()), None);
 }

@@ -1,18 +1,32 @@
 //! A result as people read it (2026-07-28, server/tools, "Tool Result").
 
-use serde_json::Value;
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::{Value, value::RawValue};
 
-use crate::output::{Tone, clean, paint};
+use super::embedded;
+use crate::{
+    output::{Tone, clean, paint},
+    raw,
+};
+
+/// What is printed as the server wrote it.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Verbatim<'a> {
+    #[serde(borrow)]
+    structured_content: Option<&'a RawValue>,
+}
 
 /// The lines of a result of `tools/call`.
-pub(super) fn lines(result: &Value) -> Vec<String> {
-    let blocks = result.get("content").and_then(Value::as_array).cloned().unwrap_or_default();
+pub(super) fn lines(result: &Bytes) -> Vec<String> {
+    let blocks = embedded(result).get("content").and_then(Value::as_array).cloned().unwrap_or_default();
     let mut lines: Vec<String> = blocks.iter().map(block).collect();
     // A tool with structured content repeats it as text; one that does not would show nothing.
     if lines.is_empty()
-        && let Some(structured) = result.get("structuredContent").filter(|value| !value.is_null())
+        && let Ok(Verbatim { structured_content: Some(structured) }) = serde_json::from_slice(result)
     {
-        lines.push(clean(&serde_json::to_string_pretty(structured).unwrap_or_default()));
+        lines.push(raw::pretty(structured));
     }
     lines
 }
@@ -49,8 +63,10 @@ mod tests {
     #[test]
     fn each_kind_of_content_has_its_line() {
         let check = |result: Value, expected: &[&str]| {
-            let plain: Vec<String> =
-                lines(&result).iter().map(|line| anstream::adapter::strip_str(line).to_string()).collect();
+            let plain: Vec<String> = lines(&result.to_string().into())
+                .iter()
+                .map(|line| anstream::adapter::strip_str(line).to_string())
+                .collect();
             assert_eq!(plain, expected);
         };
         check(json!({"content": [{"type": "text", "text": "a\u{1b}[2Jb\n"}]}), &["a[2Jb"]);
@@ -63,5 +79,7 @@ mod tests {
         check(json!({"content": [], "structuredContent": {"a": 1}}), &["{\n  \"a\": 1\n}"]);
         check(json!({"content": [{"type": "new"}]}), &["[content of type \"new\"]"]);
         check(json!({}), &[]);
+        let exact = r#"{"content":[],"structuredContent":{"z":123456789012345678901234567890,"a":1.0}}"#;
+        assert_eq!(lines(&exact.into()), ["{\n  \"z\": 123456789012345678901234567890,\n  \"a\": 1.0\n}"]);
     }
 }

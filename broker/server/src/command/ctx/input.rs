@@ -1,43 +1,28 @@
 //! Values and durations on the command line.
 
-use std::{io::Read as _, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
+use clap::builder::{RangedU64ValueParser, TypedValueParser};
 use serde_json::value::RawValue;
 
-use crate::failure::Failure;
-
-/// Largest value that is read from a file or from stdin: more does not fit into a message.
-const MAX_BYTES: u64 = spanwire_rpc::MAX_MESSAGE_BYTES as u64;
+use crate::{failure::Failure, raw};
 
 /// A value: JSON, `@FILE`, or `-` for stdin.
 pub(super) fn json(text: &str) -> Result<Bytes, Failure> {
-    let (read, from) = match (text, text.strip_prefix('@')) {
-        ("-", _) => (bounded(std::io::stdin().lock(), "stdin")?, "stdin"),
-        (_, Some(path)) => {
-            let file = std::fs::File::open(path).map_err(|error| Failure::failed(format!("{path}: {error}")))?;
-            (bounded(file, path)?, path)
-        }
-        (_, None) => (text.to_owned(), ""),
-    };
-    match serde_json::from_str::<&RawValue>(&read) {
+    if let Some(path) = text.strip_prefix('@').or(Some(text).filter(|text| *text == "-")) {
+        return raw::read(path);
+    }
+    match serde_json::from_str::<&RawValue>(text) {
         Ok(value) => Ok(Bytes::from(value.get().to_owned())),
-        Err(error) if from.is_empty() => Err(Failure::usage(format!("\"{text}\" is not JSON: {error}"))
+        Err(error) => Err(Failure::usage(format!("\"{text}\" is not JSON: {error}"))
             .with_hint("a text is JSON with quotes of its own, as in '\"hello\"'; @FILE reads a file, - reads stdin")),
-        Err(error) => Err(Failure::failed(format!("{from} is not JSON: {error}"))),
     }
 }
 
-fn bounded(source: impl std::io::Read, name: &str) -> Result<String, Failure> {
-    let mut text = String::new();
-    source
-        .take(MAX_BYTES + 1)
-        .read_to_string(&mut text)
-        .map_err(|error| Failure::failed(format!("{name}: {error}")))?;
-    if text.len() as u64 > MAX_BYTES {
-        return Err(Failure::failed(format!("{name} has more than {MAX_BYTES} bytes")));
-    }
-    Ok(text)
+/// How many of something, at least one: on the wire 0 stands for a number of the node's own.
+pub(super) fn count() -> impl TypedValueParser<Value = usize> {
+    RangedU64ValueParser::<usize>::new().range(1..)
 }
 
 /// A duration such as `500ms`, `30s`, `10m`, `2h` or `7d`.
@@ -79,6 +64,9 @@ mod tests {
         assert_eq!(json(&format!("@{}", file.path().display())).unwrap(), "[1,2]");
         let error = json("hello").unwrap_err();
         assert!(error.text.starts_with("\"hello\" is not JSON") && error.hint.unwrap().contains("'\"hello\"'"));
+        std::fs::write(file.path(), [0x22, 0xff, 0x00, 0x22]).unwrap();
+        let error = json(&format!("@{}", file.path().display())).unwrap_err();
+        assert!(error.text.ends_with("is not JSON: it is not UTF-8"), "{}", error.text);
         assert!(json("@/no/such/file").unwrap_err().text.starts_with("/no/such/file: "));
     }
 }

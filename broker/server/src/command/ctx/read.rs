@@ -7,15 +7,12 @@ use spanwire_rpc::v1::{
     ContextLogRequest, ContextSpace,
 };
 
-use super::{
-    Client, Level,
-    refused::{failure, now_ms},
-    show,
-};
+use super::{Client, Level, input, refused::failure, show};
 use crate::{
     cli::Context,
     failure::{Exit, Failure},
-    output::{Cell, Tone, note, paint},
+    output::{Cell, Tone, note, now_ms, paint},
+    raw,
 };
 
 /// Most entries that one request asks for.
@@ -43,12 +40,12 @@ pub(super) async fn get(
     }
     note(paint(&show::facts(&entry, now_ms()), Tone::Dim));
     stale(got.stale_ms);
-    context.out.line(show::verbatim(&entry.value_json)?)?;
+    context.out.line(raw::text(&entry.value_json)?)?;
     Ok(())
 }
 
 /// Says so when the node could not reach the log.
-fn stale(stale_ms: u64) {
+pub(super) fn stale(stale_ms: u64) {
     if stale_ms > 0 {
         let text = format!("the log has been out of reach for {} s: there may be newer versions", stale_ms / 1000);
         note(format!("{} {text}", paint("stale:", Tone::Warn)));
@@ -67,7 +64,7 @@ pub(super) struct List {
     #[arg(long)]
     values: bool,
     /// How many keys at most
-    #[arg(long, value_name = "N", default_value_t = 1000)]
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = input::count())]
     limit: usize,
     #[command(flatten)]
     level: Level,
@@ -78,6 +75,7 @@ pub(super) struct List {
 struct Listed {
     entries: Vec<show::Document>,
     sequence: u64,
+    stale_ms: u64,
     truncated: bool,
 }
 
@@ -88,11 +86,12 @@ struct Logged {
     first: u64,
     next: Option<u64>,
     sequence: u64,
+    stale_ms: u64,
 }
 
 pub(super) async fn list(mut client: Client, args: List, context: &mut Context) -> Result<(), Failure> {
     let mut entries = Vec::new();
-    let mut after = String::new();
+    let (mut after, mut stale_ms) = (String::new(), 0);
     let (sequence, next) = loop {
         let left = u32::try_from(args.limit - entries.len()).unwrap_or(MAX_PAGE).min(MAX_PAGE);
         let request = ContextListRequest {
@@ -104,7 +103,7 @@ pub(super) async fn list(mut client: Client, args: List, context: &mut Context) 
             read: Some(args.level.to_message()),
         };
         let page = client.contexts.list(client.request(request)).await.map_err(failure)?.into_inner();
-        stale(page.stale_ms);
+        stale_ms = page.stale_ms.max(stale_ms);
         entries.extend(page.entries);
         if page.next.is_empty() || entries.len() >= args.limit {
             break (page.sequence, page.next);
@@ -113,9 +112,10 @@ pub(super) async fn list(mut client: Client, args: List, context: &mut Context) 
     };
     if context.out.json {
         let entries = entries.iter().map(show::entry_json).collect::<Result<_, _>>()?;
-        context.out.document(&Listed { entries, sequence, truncated: !next.is_empty() })?;
+        context.out.document(&Listed { entries, sequence, stale_ms, truncated: !next.is_empty() })?;
         return Ok(());
     }
+    stale(stale_ms);
     let now_ms = now_ms();
     let mut headers = show::ENTRY.to_vec();
     headers.extend(args.values.then_some("value"));
@@ -146,7 +146,7 @@ pub(super) struct Log {
     #[arg(long, value_name = "SEQUENCE", default_value_t = 0, hide_default_value = true)]
     from: u64,
     /// How many changes at most
-    #[arg(long, value_name = "N", default_value_t = 1000)]
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = input::count())]
     limit: usize,
     #[command(flatten)]
     level: Level,
@@ -154,7 +154,7 @@ pub(super) struct Log {
 
 pub(super) async fn log(mut client: Client, args: Log, context: &mut Context) -> Result<(), Failure> {
     let mut events: Vec<ContextEvent> = Vec::new();
-    let mut from = args.from;
+    let (mut from, mut stale_ms) = (args.from, 0);
     let (first, next, sequence) = loop {
         let request = ContextLogRequest {
             space: args.space.clone(),
@@ -166,7 +166,7 @@ pub(super) async fn log(mut client: Client, args: Log, context: &mut Context) ->
             key: args.key.clone().unwrap_or_default(),
         };
         let page = client.contexts.log(client.request(request)).await.map_err(failure)?.into_inner();
-        stale(page.stale_ms);
+        stale_ms = page.stale_ms.max(stale_ms);
         events.extend(page.events);
         if page.next == 0 || events.len() >= args.limit {
             break (page.first, page.next, page.sequence);
@@ -175,9 +175,11 @@ pub(super) async fn log(mut client: Client, args: Log, context: &mut Context) ->
     };
     if context.out.json {
         let events = events.iter().map(show::event_json).collect::<Result<_, _>>()?;
-        context.out.document(&Logged { events, first, next: Some(next).filter(|next| *next > 0), sequence })?;
+        let next = Some(next).filter(|next| *next > 0);
+        context.out.document(&Logged { events, first, next, sequence, stale_ms })?;
         return Ok(());
     }
+    stale(stale_ms);
     for event in &events {
         context.out.line(show::event_line(event))?;
     }
@@ -194,11 +196,12 @@ pub(super) async fn spaces(
     context: &mut Context,
 ) -> Result<(), Failure> {
     let mut spaces: Vec<ContextSpace> = Vec::new();
-    let mut after = String::new();
+    let (mut after, mut stale_ms) = (String::new(), 0);
     loop {
         let read = Some(level.to_message());
         let request = ContextListSpacesRequest { read, prefix: prefix.clone(), after, limit: MAX_PAGE };
         let page = client.contexts.list_spaces(client.request(request)).await.map_err(failure)?.into_inner();
+        stale_ms = page.stale_ms.max(stale_ms);
         spaces.extend(page.spaces);
         if page.next.is_empty() {
             break;
@@ -207,9 +210,10 @@ pub(super) async fn spaces(
     }
     if context.out.json {
         let spaces: Vec<Value> = spaces.iter().map(show::space_json).collect();
-        context.out.document(&json!({ "spaces": spaces }))?;
+        context.out.document(&json!({ "spaces": spaces, "stale_ms": stale_ms }))?;
         return Ok(());
     }
+    stale(stale_ms);
     if spaces.is_empty() {
         context.out.line("no spaces: the first \"spanwire ctx put SPACE KEY JSON\" makes one")?;
         return Ok(());

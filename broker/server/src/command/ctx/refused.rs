@@ -1,13 +1,13 @@
 //! Why the context refused, with what is needed to do better.
 
-use std::time::{Duration, SystemTime};
-
 use serde_json::Value;
 use spanwire_rpc::ERROR_DATA_METADATA;
 use tonic::Status;
 
-use super::show::ago;
-use crate::failure::Failure;
+use crate::{
+    failure::Failure,
+    output::{ago, now_ms},
+};
 
 /// The failure of a request, with what is there and who wrote it where it was a conflict.
 pub(super) fn failure(status: Status) -> Failure {
@@ -51,16 +51,11 @@ fn of_quota(quota: &str) -> String {
         "keys" => "max_keys",
         "bytes" => "max_bytes",
         "log_events" => "log_events",
-        "spaces" => return "remove a space that is not needed: \"spanwire ctx drop\"".to_owned(),
+        "spaces" => return "\"spanwire ctx spaces\" lists them, \"spanwire ctx drop SPACE --yes\" removes one that is not needed".to_owned(),
         "operations" => return "do it in several transactions".to_owned(),
         _ => return "delete what is not needed".to_owned(),
     };
     format!("delete what is not needed, or raise context.{key} in the configuration of all nodes")
-}
-
-pub(super) fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -7,24 +7,14 @@ use spanwire_rpc::v1::{ContextAuthor, ContextChange, ContextEntry, ContextEvent,
 
 use crate::{
     failure::Failure,
-    output::{Cell, Tone, clean, escaped, first_line, paint},
+    output::{Cell, Tone, ago, clean, first_line, paint},
+    raw,
 };
 
 /// Characters of a trace id that are shown in a list.
 const SHORT_ID: usize = 12;
 /// Characters of a value that are shown in a list.
 const MAX_VALUE: usize = 160;
-
-/// How long something is past, in one unit. Clocks of two machines differ: what seems to come is now.
-pub(super) fn ago(then_ms: u64, now_ms: u64) -> String {
-    let (value, unit) = match now_ms.saturating_sub(then_ms) / 1000 {
-        seconds @ 0..120 => (seconds, "s"),
-        seconds @ 120..7_200 => (seconds / 60, "min"),
-        seconds @ 7_200..172_800 => (seconds / 3_600, "h"),
-        seconds => (seconds / 86_400, "d"),
-    };
-    format!("{value} {unit} ago")
-}
 
 fn short(id: &str) -> &str {
     id.get(..SHORT_ID).unwrap_or(id)
@@ -42,12 +32,6 @@ fn by(author: Option<&ContextAuthor>) -> String {
     clean(&format!("by {} on {}{trace}", author.principal, author.node))
 }
 
-/// A value as it was written: every digit and the order of its members.
-pub(super) fn verbatim(value: &Bytes) -> Result<String, Failure> {
-    let text = std::str::from_utf8(value).map_err(|error| Failure::failed(format!("the value is no text: {error}")))?;
-    Ok(escaped(text))
-}
-
 /// What is known of a key or a change as JSON, with its value spliced in as it was written.
 #[derive(Debug, Serialize)]
 pub(super) struct Document {
@@ -63,11 +47,7 @@ impl Document {
         if value.is_empty() {
             return Ok(Self { facts, value: None });
         }
-        // A document may have to stay on one line; line breaks stand between tokens only.
-        let text = verbatim(value)?.replace('\n', " ");
-        let value = RawValue::from_string(text)
-            .map_err(|error| Failure::failed(format!("the value cannot be read: {error}")))?;
-        Ok(Self { facts, value: Some(value) })
+        Ok(Self { facts, value: Some(raw::part(value)?) })
     }
 }
 
@@ -217,7 +197,7 @@ mod tests {
     fn a_value_is_shown_as_it_was_written() {
         let written = r#"{"z":12345678901234567890123,"b":1.10,"a":1e999}"#;
         let entry = ContextEntry { key: "k".into(), value_json: Bytes::from(written), ..ContextEntry::default() };
-        assert_eq!(verbatim(&entry.value_json).unwrap(), written);
+        assert_eq!(raw::text(&entry.value_json).unwrap(), written);
         let json = serde_json::to_string(&entry_json(&entry).unwrap()).unwrap();
         assert!(json.ends_with(&format!(",\"value\":{written}}}")), "{json}");
         let lines =
@@ -228,19 +208,5 @@ mod tests {
         assert!(absent.get("value").is_none() && absent.get("version").is_some(), "{absent}");
         let broken = ContextEntry { value_json: Bytes::from("{"), ..ContextEntry::default() };
         assert!(entry_json(&broken).unwrap_err().text.contains("cannot be read"));
-    }
-
-    #[test]
-    fn times_have_one_unit() {
-        for (then, text) in [
-            (200_000_000, "0 s ago"),
-            (199_995_000, "5 s ago"),
-            (199_700_000, "5 min ago"),
-            (190_000_000, "2 h ago"),
-            (0, "2 d ago"),
-            (u64::MAX, "0 s ago"),
-        ] {
-            assert_eq!(ago(then, 200_000_000), text);
-        }
     }
 }
