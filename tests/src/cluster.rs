@@ -3,13 +3,17 @@
 
 pub mod bus;
 pub mod check;
+pub mod disk;
 pub mod door;
 pub mod fault;
 mod folder;
+pub mod ground;
 pub mod held;
 pub mod inject;
 pub mod journal;
+pub mod keep;
 pub mod load;
+pub mod net;
 pub mod random;
 pub mod report;
 pub mod run;
@@ -17,6 +21,7 @@ pub mod watcher;
 pub mod world;
 
 pub use self::{
+    net::{is_apart, run_apart},
     report::Report,
-    run::{Options, run},
+    run::{Lines, Options, run},
 };

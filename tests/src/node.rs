@@ -3,6 +3,7 @@
 mod caller;
 mod control;
 mod log;
+mod place;
 mod tree;
 
 use std::{
@@ -25,6 +26,7 @@ use tokio::{
 pub use self::caller::{Caller, Messages};
 pub use self::control::{Broker, Contexts, in_state};
 use self::log::{Lines, Log};
+pub use self::place::Place;
 pub use self::tree::{Process, Signal, descendants, signal};
 
 /// Longest that a node may take to listen, and a server to reach a state.
@@ -43,6 +45,7 @@ pub struct Node {
     id: String,
     folder: tempfile::TempDir,
     environment: Vec<(String, String)>,
+    place: Place,
     child: Child,
     pid: u32,
     http: SocketAddr,
@@ -76,26 +79,34 @@ impl Node {
 
     /// The same with variables of the environment.
     pub async fn start_with(id: &str, fragment: &str, environment: &[(&str, &str)]) -> Result<Self> {
+        Self::start_at(id, fragment, environment, Place::default()).await
+    }
+
+    /// The same somewhere else.
+    pub async fn start_at(id: &str, fragment: &str, environment: &[(&str, &str)], place: Place) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let data = spanwire_mcp::string_literal(&folder.path().join("data").to_string_lossy());
+        let Place { ip, .. } = &place;
+        // Whoever else can reach it is a part of the same test.
+        let open = if ip.is_loopback() { "" } else { "allow_unauthenticated_remote = true\n" };
         let text = format!(
-            "[node]\nid = \"{id}\"\ndata_dir = {data}\n\n[listen]\nhttp = \"127.0.0.1:0\"\ngrpc = \"127.0.0.1:0\"\n\n{fragment}\n"
+            "[node]\nid = \"{id}\"\ndata_dir = {data}\n\n[listen]\nhttp = \"{ip}:0\"\ngrpc = \"{ip}:0\"\n{open}\n{fragment}\n"
         );
         fs::write(folder.path().join("spanwire.toml"), text)?;
         let environment: Vec<_> = environment.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
         let log = Log::default();
-        let running = run(folder.path(), &environment, &log).await;
+        let running = run(folder.path(), &environment, &place, &log).await;
         let (child, listening) =
             running.with_context(|| format!("node {id} did not start; its log:\n{}", log.text()))?;
         let pid = child.id().context("the node has no process id")?;
         let (http, grpc) = addresses(&listening)?;
-        Ok(Self { id: id.to_owned(), folder, environment, child, pid, http, grpc, log })
+        Ok(Self { id: id.to_owned(), folder, environment, place, child, pid, http, grpc, log })
     }
 
     /// Starts the node again after [`Node::kill`] or [`Node::stop`], with its configuration and its state, on new ports.
     pub async fn restart(&mut self) -> Result<()> {
         ensure!(self.child.try_wait()?.is_some(), "node {} is running", self.id);
-        let (child, listening) = run(self.folder.path(), &self.environment, &self.log).await?;
+        let (child, listening) = run(self.folder.path(), &self.environment, &self.place, &self.log).await?;
         self.pid = child.id().context("the node has no process id")?;
         self.child = child;
         (self.http, self.grpc) = addresses(&listening)?;
@@ -253,8 +264,8 @@ impl Drop for Node {
     }
 }
 
-async fn run(folder: &Path, environment: &[(String, String)], log: &Log) -> Result<(Child, Value)> {
-    let mut command = Command::new(program()?);
+async fn run(folder: &Path, environment: &[(String, String)], place: &Place, log: &Log) -> Result<(Child, Value)> {
+    let mut command = Command::from(place.command(&program()?));
     command.arg("up").arg("--config").arg(folder.join("spanwire.toml")).arg("--json").current_dir(folder);
     // A developer's own settings must not reach the node.
     for (key, _) in env::vars_os().filter(|(key, _)| is_a_setting(&key.to_string_lossy())) {

@@ -9,7 +9,7 @@ use spanwire_model::{Author, Error, ErrorKind, Result};
 
 use crate::{
     Contexts, Event, EventPage, Item, ItemPage, Key, ListQuery, LogQuery, MAX_PAGE, Operation, Options, Reading, Seen,
-    SpaceInfo, SpaceName, Transaction, Verb, Watch, Written, reads, watch, write,
+    SpaceInfo, SpaceName, SpacePage, Transaction, Verb, Watch, Written, reads, watch, write,
 };
 
 /// The context on behalf of a principal. Made by [`Contexts::on_behalf`].
@@ -195,17 +195,22 @@ impl OnBehalf {
         after: Option<&SpaceName>,
         limit: usize,
         reading: Reading,
-    ) -> Result<Vec<SpaceInfo>> {
+    ) -> Result<SpacePage> {
         let limit = if limit == 0 { MAX_PAGE } else { limit.min(MAX_PAGE) };
         let may = |space: &SpaceName| self.may(space, None, Verb::Read);
-        let mut all = Vec::new();
+        let (mut all, mut stale_ms) = (Vec::new(), None);
         for shard in Contexts::shards() {
-            let read = self.contexts.read(shard, reading, |view| reads::spaces(view, prefix, after, limit, &may));
-            all.extend(read.await?.value);
+            // One more than is told, to know whether there is a next page.
+            let read = self.contexts.read(shard, reading, |view| reads::spaces(view, prefix, after, limit + 1, &may));
+            let seen = read.await?;
+            all.extend(seen.value);
+            stale_ms = stale_ms.max(seen.stale_ms);
         }
         all.sort_by(|one, other| one.name.cmp(&other.name));
+        let more = all.len() > limit;
         all.truncate(limit);
-        Ok(all.into_iter().map(|info| self.shown(info)).collect())
+        let next = all.last().filter(|_| more).map(|last| last.name.clone());
+        Ok(SpacePage { spaces: all.into_iter().map(|info| self.shown(info)).collect(), next, stale_ms })
     }
 
     /// What a space counts; `None` when it is not there.

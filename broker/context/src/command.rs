@@ -1,4 +1,4 @@
-//! The body of a command, version 1, and what a machine answers.
+//! The body of a command, and what a machine answers.
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -7,8 +7,14 @@ use uuid::Uuid;
 
 use crate::{Quotas, SpaceName, Transaction};
 
-/// The version of these forms.
+/// The version of these forms that every command has, unless it says otherwise.
 pub(crate) const VERSION: u16 = 1;
+/// The version of a write for which a space without keys may go, where a new one finds its shard full. The form is the same. A write is of
+/// this version only when it was refused as one of [`VERSION`]: nodes of an older program stop at it.
+pub(crate) const MAKES_ROOM: u16 = 2;
+
+/// The quota of the spaces of a shard, as its refusal names it.
+pub(crate) const SPACES: &str = "spaces";
 
 /// What is wanted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,9 +73,17 @@ pub(crate) struct Dropped {
 /// The id under which the ledger knows an operation: of the caller's id, the principal, and what is wanted. So another write, or
 /// another principal's, is another operation whose outcome is its own, whatever id the caller has chosen. The limits of the node
 /// are left out: a write may be repeated through another one.
-pub(crate) fn operation_id(operation: Uuid, principal: &str, body: &Body) -> Result<Uuid, serde_json::Error> {
+pub(crate) fn operation_id(
+    operation: Uuid,
+    principal: &str,
+    version: u16,
+    body: &Body,
+) -> Result<Uuid, serde_json::Error> {
     let wanted = match body {
-        Body::Write { space, transaction, quotas: _ } => Json::from_serialize(&("write", space, transaction))?,
+        Body::Write { space, transaction, quotas: _ } => {
+            let what = if version < MAKES_ROOM { "write" } else { "write and make room" };
+            Json::from_serialize(&(what, space, transaction))?
+        }
         Body::Drop { space } => Json::from_serialize(&("drop", space))?,
         Body::Expire { limit, quotas: _ } => Json::from_serialize(&("expire", limit))?,
     };

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Contexts, Options, Reading,
-    command::{Body, Expired},
+    command::{self, Body, Expired},
     reads, write,
 };
 
@@ -76,7 +76,7 @@ impl Contexts {
             let body = Body::Expire { limit: AT_A_TIME, quotas: *self.quotas() };
             let author = Author { principal: EXPIRY.into(), node: self.node().clone(), call: None, trace: None };
             let options = Options { operation: None, deadline: Instant::now() + APPEND_WITHIN };
-            let receipt = write::append(self, &author, shard, &body, options).await?;
+            let receipt = write::append(self, &author, shard, command::VERSION, &body, options).await?;
             let expired: Expired = write::read(receipt.outcome?)?;
             // The log's clock may be behind this one: nothing was due by it.
             if expired.expired < u64::from(AT_A_TIME) {

@@ -32,7 +32,7 @@ pub use server::connect;
 pub use service::{Config, Contexts};
 pub use types::{
     Changed, Condition, Event, EventKind, EventPage, Expect, Item, ItemPage, ListQuery, LogQuery, Operation, Options,
-    Reading, Seen, SpaceInfo, Transaction, Watch, Writer, Written,
+    Reading, Seen, SpaceInfo, SpacePage, Transaction, Watch, Writer, Written,
 };
 
 /// Most keys or events that one page has.

@@ -1,7 +1,7 @@
 //! What a command does: a pure function of the view and the entry.
 //!
 //! Nothing here may ever do something else with the same command: nodes of different versions apply the same log, and their hashes must
-//! agree. What changes the outcome of a command of [`command::VERSION`] needs a new version.
+//! agree. What changes the outcome of a command of a version needs a new version.
 
 mod drop;
 mod expire;
@@ -23,7 +23,7 @@ pub struct ContextMachine;
 
 impl Machine for ContextMachine {
     fn version(&self) -> u16 {
-        command::VERSION
+        command::MAKES_ROOM
     }
 
     fn apply(&self, view: &mut dyn ViewMut, entry: &Entry) -> Result<Applied, StoreError> {

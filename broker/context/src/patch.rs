@@ -10,7 +10,7 @@ mod tree;
 
 pub(crate) use merge::merge;
 use spanwire_mcp::{Entry, Json};
-pub(crate) use steps::{Misfit, json_patch};
+pub(crate) use steps::{MAX_STEPS, Misfit, is_pointer, json_patch};
 
 /// Deepest nesting of a value. Room for what wraps it on its way, and for every recursion here.
 pub(crate) const MAX_DEPTH: usize = 48;

@@ -236,6 +236,27 @@ pub(crate) fn spaces(
     }
 }
 
+/// Of the spaces of a shard that are there and have no keys, the one that was written to first, and when that was; of those of
+/// one entry, the first by name.
+pub(crate) fn empty_for_longest(view: &dyn View) -> Result<Option<(u64, SpaceName)>> {
+    let (mut found, mut after): (Option<(u64, SpaceName)>, Option<Vec<u8>>) = (None, None);
+    loop {
+        let piece = view.scan(layout::SPACES, after.as_deref(), PIECE)?;
+        let is_last = piece.len() < PIECE;
+        for (at, record) in &piece {
+            let SpaceRecord { keys, last, dropped, .. } = layout::decode(record)?;
+            let is_empty = keys == 0 && dropped.is_none();
+            if is_empty && found.as_ref().is_none_or(|(first, _)| last < *first) {
+                found = Some((last, layout::name_after(at, layout::SPACES)?));
+            }
+        }
+        match piece.into_iter().next_back() {
+            Some((at, _)) if !is_last => after = Some(at),
+            Some(_) | None => return Ok(found),
+        }
+    }
+}
+
 /// When the next key is due, in milliseconds since 1970.
 pub(crate) fn next_due(view: &dyn View) -> Result<Option<u64>> {
     let first = view.scan(layout::DUES, None, 1)?;

@@ -5,10 +5,12 @@
 
 mod answer;
 mod arguments;
+mod completion;
 mod listen;
 mod resources;
 mod tools;
 mod uri;
+mod wanted;
 mod work;
 
 use std::{
@@ -56,7 +58,7 @@ const INFO: &str = concat!(
     env!("CARGO_PKG_VERSION"),
     "\"}"
 );
-const CAPABILITIES: &str = "{\"tools\":{},\"resources\":{\"subscribe\":true}}";
+const CAPABILITIES: &str = "{\"tools\":{},\"resources\":{\"subscribe\":true},\"completions\":{}}";
 
 struct Server {
     contexts: Contexts,
@@ -127,6 +129,10 @@ async fn answer(asked: Asked, call: UpstreamCall) -> Outcome {
         Method::ResourcesList => Ok(list("resources", "[]")),
         Method::ResourceTemplatesList => Ok(list("resourceTemplates", resources::TEMPLATES)),
         Method::ResourcesRead => resources::read(&asked, uri()?).await,
+        Method::Complete => {
+            let reference = params.reference.as_ref().and_then(|reference| reference.uri.as_deref());
+            completion::complete_argument(&asked, reference.unwrap_or_default(), &call.params).await
+        }
         other => {
             let text = format!("the shared context has no method \"{}\"", other.as_str());
             Err(Error::new(ErrorKind::MethodNotFound, text))

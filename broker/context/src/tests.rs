@@ -1,13 +1,16 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod completion;
 mod duty;
 mod ledger;
 mod machine;
 mod memory;
 mod resources;
+mod room;
 mod server;
 mod service;
 mod spec;
+mod strict;
 mod watch;
 
 use std::time::Duration;

@@ -345,5 +345,17 @@ pub struct SpaceInfo {
     pub last: u64,
 }
 
+/// Spaces in the order of their names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpacePage {
+    /// The spaces.
+    pub spaces: Vec<SpaceInfo>,
+    /// Where the next page goes on: its `after`. `None` at the end.
+    pub next: Option<SpaceName>,
+    /// How long the log of a shard has been out of reach of this node, in milliseconds, of the shard where it is longest; `None` when
+    /// none is. There is no sequence: these are of several shards.
+    pub stale_ms: Option<u64>,
+}
+
 /// Events of a space as they happen. Ends after an error only.
 pub type Watch = Pin<Box<dyn Stream<Item = Result<Event>> + Send + 'static>>;

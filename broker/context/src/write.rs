@@ -2,15 +2,18 @@
 
 use std::collections::BTreeSet;
 
+use serde::Deserialize;
 use serde_json::json;
 use spanwire_mcp::Json;
-use spanwire_model::{Author, Command, Error, ErrorKind, Receipt, Result, Shard};
+use spanwire_model::{
+    Author, Command, Error, ErrorKind, MAX_COMMAND_BYTES, Receipt, Refusal, RefusalReason, Result, Shard,
+};
 use spanwire_telemetry::{Span, SpanKind, error_type, names};
 use uuid::Uuid;
 
 use crate::{
     Changed, Contexts, Operation, Options, SpaceName, Transaction, Written,
-    command::{self, Body, Dropped, Outcome},
+    command::{self, Body, Dropped, Outcome, SPACES},
 };
 
 /// What a write that was done is counted as.
@@ -43,7 +46,13 @@ async fn write_once(
     let of = command::digest(space, &transaction).map_err(not_json)?;
     let keys: Vec<_> = transaction.operations.iter().map(|operation| operation.key().clone()).collect();
     let body = Body::Write { space: space.clone(), transaction, quotas: *contexts.quotas() };
-    let receipt = append(contexts, author, Contexts::shard_of(space), &body, options).await?;
+    // One id for both attempts: who repeats it repeats both, and each is done once.
+    let options = Options { operation: Some(options.operation.unwrap_or_else(Uuid::now_v7)), ..options };
+    let shard = Contexts::shard_of(space);
+    let mut receipt = append(contexts, author, shard, command::VERSION, &body, options).await?;
+    if receipt.outcome.as_ref().is_err_and(is_full) {
+        receipt = append(contexts, author, shard, command::MAKES_ROOM, &body, options).await?;
+    }
     let outcome: Outcome = read(receipt.outcome.map_err(Error::from)?)?;
     if outcome.of != of {
         let text = "the operation id was used for another write before; each write needs one of its own";
@@ -68,7 +77,7 @@ pub(crate) async fn drop_space(
     let (span, author) = begin(contexts, author, space, 0);
     let body = Body::Drop { space: space.clone() };
     let dropped = async {
-        let receipt = append(contexts, &author, Contexts::shard_of(space), &body, options).await?;
+        let receipt = append(contexts, &author, Contexts::shard_of(space), command::VERSION, &body, options).await?;
         let outcome: Dropped = read(receipt.outcome.map_err(Error::from)?)?;
         Ok((receipt.sequence, outcome.keys))
     };
@@ -115,21 +124,38 @@ pub(crate) async fn append(
     contexts: &Contexts,
     author: &Author,
     shard: Shard,
+    version: u16,
     body: &Body,
     options: Options,
 ) -> Result<Receipt> {
     let operation = options.operation.unwrap_or_else(Uuid::now_v7);
-    let known_as = command::operation_id(operation, &author.principal, body).map_err(not_json)?;
+    let known_as = command::operation_id(operation, &author.principal, version, body).map_err(not_json)?;
     let body = Json::from_serialize(body).map_err(not_json)?;
-    let command = Command { operation: known_as, version: command::VERSION, author: author.clone(), body };
+    let command = Command { operation: known_as, version, author: author.clone(), body };
     let appended = contexts.inner.ledger.append(shard, command, options.deadline).await;
     appended.map_err(|error| match error.kind {
         ErrorKind::DeadlineExceeded if error.data.is_none() => {
             let data = json!({ "kind": error.kind_name(), "retry": "if_idempotent", "operation": operation });
             error.with_data(Json::from_trusted(data.to_string()))
         }
+        ErrorKind::TooLarge => {
+            let text = format!(
+                "the write is too large: with all of its keys and values it may have {MAX_COMMAND_BYTES} bytes"
+            );
+            Error { public: text.into(), ..error }
+        }
         _ => error,
     })
+}
+
+/// True when the shard has as many spaces as it may have.
+fn is_full(refusal: &Refusal) -> bool {
+    #[derive(Deserialize)]
+    struct Told {
+        quota: String,
+    }
+    let told = refusal.data.as_ref().and_then(|data| data.read::<Told>().ok());
+    refusal.reason == RefusalReason::Quota && told.is_some_and(|told| told.quota == SPACES)
 }
 
 fn not_json(error: serde_json::Error) -> Error {

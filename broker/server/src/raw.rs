@@ -28,15 +28,12 @@ pub(crate) fn read(path: &str) -> Result<Bytes, Failure> {
 }
 
 fn bounded(source: impl std::io::Read, name: &str) -> Result<String, Failure> {
-    let mut text = String::new();
-    source
-        .take(MAX_BYTES + 1)
-        .read_to_string(&mut text)
-        .map_err(|error| Failure::failed(format!("{name}: {error}")))?;
-    if text.len() as u64 > MAX_BYTES {
+    let mut bytes = Vec::new();
+    source.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(|error| Failure::failed(format!("{name}: {error}")))?;
+    if bytes.len() as u64 > MAX_BYTES {
         return Err(Failure::failed(format!("{name} has more than {MAX_BYTES} bytes")));
     }
-    Ok(text)
+    String::from_utf8(bytes).map_err(|_| Failure::failed(format!("{name} is not JSON: it is not UTF-8")))
 }
 
 /// A value for people, with its line breaks. It takes over no terminal.

@@ -1,36 +1,23 @@
-//! Three real nats-servers with JetStream, each in a folder of its own, their routes through proxies that can be cut.
+//! Three real nats-servers with JetStream, each in a folder of its own, their routes over lines that can be broken.
 
-use std::{
-    fs::{self, File},
-    net::{Ipv4Addr, SocketAddr, TcpListener},
-    path::{Path, PathBuf},
-    process::{self, Child, Command, Stdio},
-    sync::atomic::{AtomicU16, Ordering},
-    time::Duration,
-};
+mod member;
 
-use anyhow::{Context, Result, bail, ensure};
+use std::{net::SocketAddr, path::Path, time::Duration};
+
+use anyhow::{Context, Result, bail};
 use serde_json::Value;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
-use super::folder;
-use crate::{
-    nats::{Passage, Proxy, program},
-    node::{Signal, http_client, signal},
-};
+pub use self::member::Member;
+use super::{ground::Ground, net::Line};
+use crate::nats::Passage;
 
 /// Servers of the cluster: it lives on with one of them gone.
 pub const SERVERS: usize = 3;
 /// Longest that the cluster may take to be whole: elections alone take from 4 to 9 s.
 const WHOLE_TIMEOUT: Duration = Duration::from_secs(90);
-/// Longest that a server may take to end after SIGTERM.
-const STOP_TIMEOUT: Duration = Duration::from_secs(20);
-/// Longest that a server may take to say something about itself.
-const MONITOR_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often something is looked at while it is waited for.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// Ports are taken from here: below those that the kernel gives to connections, so that a port stays free while its server is down.
-const PORTS: std::ops::Range<u16> = 12_000..32_000;
 
 /// How the servers keep what they are given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -53,27 +40,28 @@ pub struct Bus {
 struct Route {
     from: usize,
     to: usize,
-    line: Proxy,
+    line: Line,
 }
 
 impl Bus {
     /// Starts the servers and waits until streams with three replicas are possible.
-    pub async fn start(sync: StoreSync) -> Result<Self> {
+    pub async fn start(ground: &Ground) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let mut members = Vec::new();
         for index in 0..SERVERS {
-            members.push(Member::new(index, folder.path())?);
+            members.push(Member::new(index, folder.path(), ground)?);
         }
         let mut routes = Vec::new();
         for from in 0..SERVERS {
             for to in (0..SERVERS).filter(|to| *to != from) {
-                routes.push(Route { from, to, line: Proxy::start(loopback(members[to].route)).await? });
+                let line = ground.net.line(members[from].ip(), members[to].routes()).await?;
+                routes.push(Route { from, to, line });
             }
         }
-        for member in &mut members {
-            let lines = routes.iter().filter(|route| route.from == member.index).map(|route| route.line.address());
-            fs::write(&member.config, configuration(member, lines, sync))?;
-            member.spawn()?;
+        for (index, member) in members.iter_mut().enumerate() {
+            let lines = routes.iter().filter(|route| route.from == index).map(|route| route.line.address());
+            member.configure(lines, ground.sync)?;
+            member.restart()?;
         }
         let bus = Self { members, routes, folder };
         bus.wait_whole().await?;
@@ -87,7 +75,7 @@ impl Bus {
 
     /// Where each of the servers takes clients.
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.members.iter().map(|member| loopback(member.client)).collect()
+        self.members.iter().map(Member::clients).collect()
     }
 
     /// A folder beside those of the servers, for copies of theirs.
@@ -95,11 +83,16 @@ impl Bus {
         self.folder.path()
     }
 
-    /// Changes what passes between a server and the others, in both directions.
-    pub fn set_routes_of(&self, index: usize, passage: Passage) {
-        for route in self.routes.iter().filter(|route| route.from == index || route.to == index) {
-            route.line.set(passage);
+    /// Changes what passes between a server and the others; the target is the others.
+    pub fn set_routes_of(&self, index: usize, passage: Passage) -> Result<()> {
+        for route in &self.routes {
+            if route.from == index {
+                route.line.set(passage)?;
+            } else if route.to == index {
+                route.line.set(passage.reversed())?;
+            }
         }
+        Ok(())
     }
 
     /// Waits until every server is there, and all agree on who is in the cluster and are up to date.
@@ -163,8 +156,8 @@ impl Bus {
     /// What is missing until the cluster is whole.
     async fn missing(&self) -> Option<String> {
         let mut led = false;
-        for member in &self.members {
-            let name = name_of(member.index);
+        for (index, member) in self.members.iter().enumerate() {
+            let name = name_of(index);
             match member.ask("healthz").await {
                 Ok(health) if health["status"] == "ok" => {}
                 Ok(health) => return Some(format!("{name} says {health}")),
@@ -194,125 +187,13 @@ impl Bus {
         (!led).then(|| "nobody leads the meta group".to_owned())
     }
 
+    /// Copies the logs of all servers into a folder.
+    pub fn copy_logs(&self, folder: &Path) -> Result<()> {
+        self.members.iter().try_for_each(|member| member.copy_log(folder))
+    }
+
     fn log_tails(&self) -> String {
         self.members.iter().map(Member::log_tail).collect()
-    }
-}
-
-/// One server.
-pub struct Member {
-    index: usize,
-    client: u16,
-    route: u16,
-    monitor: u16,
-    folder: PathBuf,
-    config: PathBuf,
-    process: Option<Child>,
-}
-
-impl Member {
-    fn new(index: usize, folder: &Path) -> Result<Self> {
-        let folder = folder.join(name_of(index));
-        fs::create_dir_all(folder.join("store"))?;
-        let (client, route, monitor) = (port()?, port()?, port()?);
-        Ok(Self { index, client, route, monitor, config: folder.join("nats.conf"), folder, process: None })
-    }
-
-    /// SIGKILL, as a crash.
-    pub fn kill(&mut self) {
-        if let Some(mut process) = self.process.take() {
-            let _ = process.kill();
-            let _ = process.wait();
-        }
-    }
-
-    /// SIGSTOP: it keeps its connections and says nothing.
-    pub fn pause(&self) {
-        self.signal(Signal::STOP);
-    }
-
-    /// SIGCONT.
-    pub fn resume(&self) {
-        self.signal(Signal::CONT);
-    }
-
-    /// SIGTERM, and waits until it has ended.
-    pub async fn stop(&mut self) -> Result<()> {
-        self.signal(Signal::TERM);
-        let Some(mut process) = self.process.take() else { return Ok(()) };
-        let ended = timeout(STOP_TIMEOUT, async {
-            while process.try_wait()?.is_none() {
-                sleep(LOOK_EVERY).await;
-            }
-            anyhow::Ok(())
-        });
-        let ended = ended.await;
-        // It is ours to end in any case.
-        let _ = process.kill();
-        let _ = process.wait();
-        ended.with_context(|| format!("{} did not end within {STOP_TIMEOUT:?} of SIGTERM", name_of(self.index)))?
-    }
-
-    /// Starts it again on its ports and its store. It may take a while to be of use: see [`Bus::wait_whole`].
-    pub fn restart(&mut self) -> Result<()> {
-        ensure!(self.process.is_none(), "{} is running", name_of(self.index));
-        self.spawn()
-    }
-
-    /// Copies its store, which is not to be written meanwhile.
-    pub fn copy_store(&self, to: &Path) -> Result<()> {
-        ensure!(self.process.is_none(), "{} is running", name_of(self.index));
-        folder::replace(to, &self.folder.join("store"))
-    }
-
-    /// Puts an older copy in the place of its store.
-    pub fn roll_back(&self, from: &Path) -> Result<()> {
-        ensure!(self.process.is_none(), "{} is running", name_of(self.index));
-        folder::replace(&self.folder.join("store"), from)
-    }
-
-    fn spawn(&mut self) -> Result<()> {
-        let program = program()?;
-        let log = File::options().create(true).append(true).open(self.folder.join("log"))?;
-        let process = Command::new(&program)
-            .arg("-c")
-            .arg(&self.config)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .with_context(|| format!("cannot start {}", program.display()))?;
-        self.process = Some(process);
-        Ok(())
-    }
-
-    fn signal(&self, wanted: Signal) {
-        if let Some(process) = &self.process {
-            signal(process.id(), wanted);
-        }
-    }
-
-    async fn ask(&self, path: &str) -> Result<Value> {
-        let url = format!("http://127.0.0.1:{}/{path}", self.monitor);
-        let answer = async {
-            let response = http_client().get(url).send().await?;
-            anyhow::Ok(serde_json::from_slice(&response.bytes().await?)?)
-        };
-        timeout(MONITOR_TIMEOUT, answer).await.context("no answer in time")?
-    }
-
-    fn log_tail(&self) -> String {
-        const LINES: usize = 20;
-        let text = fs::read_to_string(self.folder.join("log")).unwrap_or_default();
-        let lines: Vec<&str> = text.lines().collect();
-        let tail = lines[lines.len().saturating_sub(LINES)..].join("\n");
-        format!("--- log of {}\n{tail}\n", name_of(self.index))
-    }
-}
-
-impl Drop for Member {
-    fn drop(&mut self) {
-        self.kill();
     }
 }
 
@@ -334,42 +215,6 @@ fn late_replica(cluster: &Value) -> Option<&str> {
     let mut replicas = cluster["replicas"].as_array().into_iter().flatten();
     let late = replicas.find(|replica| replica["current"] != true || replica["offline"] == true)?;
     Some(late["name"].as_str().unwrap_or("a replica"))
-}
-
-/// Servers tell nobody where they are, so that all goes through the proxies: the address for the others is one that nobody listens on.
-fn configuration(member: &Member, routes: impl Iterator<Item = SocketAddr>, sync: StoreSync) -> String {
-    let routes: String = routes.map(|address| format!("    nats-route://{address}\n")).collect();
-    let sync = match sync {
-        StoreSync::Cached => "",
-        StoreSync::Always => "  sync_interval: always\n",
-    };
-    let Member { index, client, route, monitor, folder, .. } = member;
-    let store = spanwire_mcp::string_literal(&folder.join("store").to_string_lossy());
-    format!(
-        "server_name: {}\nlisten: 127.0.0.1:{client}\nhttp: 127.0.0.1:{monitor}\n\
-         jetstream {{\n  store_dir: {store}\n{sync}}}\n\
-         cluster {{\n  name: faults\n  listen: 127.0.0.1:{route}\n  advertise: \"127.0.0.1:1\"\n  no_advertise: true\n  routes: [\n{routes}  ]\n}}\n",
-        name_of(*index)
-    )
-}
-
-fn loopback(port: u16) -> SocketAddr {
-    SocketAddr::from((Ipv4Addr::LOCALHOST, port))
-}
-
-/// A port that nobody listens on and that no connection is given. Processes begin at different places.
-fn port() -> Result<u16> {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let count = PORTS.end - PORTS.start;
-    let first = u16::try_from(process::id() % u32::from(count))?;
-    for _ in 0..count {
-        let offset = NEXT.fetch_add(1, Ordering::Relaxed);
-        let port = PORTS.start + first.wrapping_mul(7).wrapping_add(offset) % count;
-        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
-            return Ok(port);
-        }
-    }
-    bail!("no port is free")
 }
 
 #[cfg(test)]

@@ -9,6 +9,9 @@ use crate::nats::Passage;
 const HOLD: Duration = Duration::from_secs(3);
 /// How late a slow line is.
 const LATE: Duration = Duration::from_millis(120);
+/// Shortest time that a call takes that puts something on a slow disk, and by how much longer the seed may make it.
+const DISK: Duration = Duration::from_millis(50);
+const DISK_MORE_MS: u64 = 250;
 
 /// What is done to the cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,8 +36,12 @@ pub enum Kind {
     SplitMinority,
     /// Whatever a node says to the NATS servers, and hears of them, is late.
     SlowLines,
-    /// The NATS server that leads a shard runs in short bursts, as it would on a disk that makes it wait. It stands for a slow disk,
-    /// which cannot be had without a kernel module.
+    /// The disk of the NATS server that leads a shard is slow.
+    SlowDiskServer,
+    /// The disk of a node is slow.
+    SlowDiskNode,
+    /// The NATS server that leads a shard runs in short bursts, as it would on a disk that makes it wait. It stands for a slow disk where
+    /// that cannot be had.
     Stutter,
     /// The folder of a node is put back to what it was before.
     RollBackNode,
@@ -44,7 +51,7 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::KillNode,
         Self::PauseNode,
         Self::KillServer,
@@ -55,6 +62,8 @@ impl Kind {
         Self::CutOffNode,
         Self::SplitMinority,
         Self::SlowLines,
+        Self::SlowDiskServer,
+        Self::SlowDiskNode,
         Self::Stutter,
         Self::RollBackNode,
         Self::RollBackServer,
@@ -73,10 +82,33 @@ impl Kind {
             Self::CutOffNode => "node cut off",
             Self::SplitMinority => "minority split off",
             Self::SlowLines => "slow lines of a node",
-            Self::Stutter => "slow disk (stuttering leader)",
+            Self::SlowDiskServer => "slow disk, stream leader",
+            Self::SlowDiskNode => "slow disk of a node",
+            Self::Stutter => "stuttering stream leader",
             Self::RollBackNode => "folder of a node rolled back",
             Self::RollBackServer => "store of a server rolled back",
         }
+    }
+
+    /// All that a run has: a stuttering server only where no disk can be slow.
+    pub fn usual(slow_disks: bool) -> Vec<Self> {
+        let wanted = |kind: &Self| match kind {
+            Self::SlowDiskServer | Self::SlowDiskNode => slow_disks,
+            Self::Stutter => !slow_disks,
+            Self::KillNode
+            | Self::PauseNode
+            | Self::KillServer
+            | Self::PauseServer
+            | Self::KillLeader
+            | Self::RestartNodes
+            | Self::RestartServers
+            | Self::CutOffNode
+            | Self::SplitMinority
+            | Self::SlowLines
+            | Self::RollBackNode
+            | Self::RollBackServer => true,
+        };
+        Self::ALL.into_iter().filter(wanted).collect()
     }
 
     /// The kind whose words are like `text`: `KillNode` is found by `kill-node`.
@@ -99,6 +131,8 @@ pub struct Fault {
     pub hold: Duration,
     /// What passes where a line is broken.
     pub passage: Passage,
+    /// How long a call takes where a disk is slow.
+    pub disk: Duration,
 }
 
 impl Fault {
@@ -107,23 +141,28 @@ impl Fault {
         let passage = match (kind, random.below(3)) {
             (Kind::SlowLines, _) => Passage::Late(LATE),
             (_, 0) => Passage::Cut,
-            (Kind::CutOffNode, 1) => Passage::Silent { to_target: one_way, from_target: !one_way },
+            (Kind::CutOffNode | Kind::SplitMinority, 1) => {
+                Passage::Silent { to_target: one_way, from_target: !one_way }
+            }
             (_, _) => Passage::SILENT,
         };
         let (node, server) = (random.index(NODES), random.index(SERVERS));
-        Self { kind, node, server, hold: random.about(HOLD), passage }
+        let disk = DISK + Duration::from_millis(random.below(DISK_MORE_MS));
+        Self { kind, node, server, hold: random.about(HOLD), passage, disk }
     }
 }
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { kind, node, server, hold, passage } = self;
+        let Self { kind, node, server, hold, passage, disk } = self;
         let seconds = hold.as_secs_f64();
         write!(f, "{}: ", kind.as_str())?;
         match kind {
             Kind::KillNode | Kind::PauseNode | Kind::RollBackNode => write!(f, "node {node}, {seconds:.1} s"),
             Kind::KillServer | Kind::PauseServer | Kind::RollBackServer => write!(f, "server {server}, {seconds:.1} s"),
             Kind::KillLeader | Kind::Stutter => write!(f, "{seconds:.1} s"),
+            Kind::SlowDiskServer => write!(f, "{disk:?} per call, {seconds:.1} s"),
+            Kind::SlowDiskNode => write!(f, "node {node}, {disk:?} per call, {seconds:.1} s"),
             Kind::RestartNodes | Kind::RestartServers => f.write_str("one by one"),
             Kind::CutOffNode | Kind::SlowLines => write!(f, "node {node}, {passage:?}, {seconds:.1} s"),
             Kind::SplitMinority => write!(f, "server {server} and node {node}, {passage:?}, {seconds:.1} s"),
@@ -175,6 +214,13 @@ mod tests {
         assert_eq!(faults, again);
         let other: Vec<Fault> = Schedule::new(Random::new(4), &Kind::ALL).take(faults.len()).collect();
         assert_ne!(faults, other);
+    }
+
+    #[test]
+    fn a_server_stutters_only_where_no_disk_can_be_slow() {
+        assert_eq!(Kind::usual(true).len(), Kind::ALL.len() - 1);
+        assert!(!Kind::usual(true).contains(&Kind::Stutter));
+        assert!(Kind::usual(false).contains(&Kind::Stutter) && !Kind::usual(false).contains(&Kind::SlowDiskNode));
     }
 
     #[test]

@@ -20,7 +20,7 @@ const STREAM: &str = "CONTEXT";
 
 /// Does it, lets it last, and undoes it. The cluster need not be well again when this returns: see [`heal`].
 pub async fn inject(fault: &Fault, world: &mut World) -> Result<()> {
-    let Fault { kind, node, server, hold, passage } = *fault;
+    let Fault { kind, node, server, hold, passage, disk } = *fault;
     match kind {
         Kind::KillNode => {
             world.kill(node).await?;
@@ -47,16 +47,25 @@ pub async fn inject(fault: &Fault, world: &mut World) -> Result<()> {
         Kind::RestartNodes => restart_nodes(world).await,
         Kind::RestartServers => restart_servers(world).await,
         Kind::CutOffNode | Kind::SlowLines => {
-            world.set_lines(node, passage);
+            world.set_lines(node, passage)?;
             sleep(hold).await;
-            world.set_lines(node, Passage::Open);
-            Ok(())
+            world.set_lines(node, Passage::Open)
         }
         Kind::SplitMinority => {
-            split(world, node, server, passage);
+            split(world, node, server, passage)?;
             sleep(hold).await;
-            split(world, node, server, Passage::Open);
-            Ok(())
+            split(world, node, server, Passage::Open)
+        }
+        Kind::SlowDiskServer => {
+            let leader = world.bus.leader_of(STREAM).await.unwrap_or(server);
+            world.bus.member(leader).set_disk(disk)?;
+            sleep(hold).await;
+            world.bus.member(leader).set_disk(Duration::ZERO)
+        }
+        Kind::SlowDiskNode => {
+            world.set_disk(node, disk)?;
+            sleep(hold).await;
+            world.set_disk(node, Duration::ZERO)
         }
         Kind::Stutter => {
             let leader = world.bus.leader_of(STREAM).await.unwrap_or(server);
@@ -102,11 +111,9 @@ async fn restart_servers(world: &mut World) -> Result<()> {
 }
 
 /// The server talks to no other server, and the node to no other server than that one.
-fn split(world: &World, node: usize, server: usize, passage: Passage) {
-    world.bus.set_routes_of(server, passage);
-    for other in (0..SERVERS).filter(|other| *other != server) {
-        world.set_line(node, other, passage);
-    }
+fn split(world: &World, node: usize, server: usize, passage: Passage) -> Result<()> {
+    world.bus.set_routes_of(server, passage)?;
+    (0..SERVERS).filter(|other| *other != server).try_for_each(|other| world.set_line(node, other, passage))
 }
 
 async fn stutter(world: &mut World, server: usize, hold: Duration) {

@@ -25,6 +25,7 @@ pub struct Window {
 #[derive(Debug)]
 pub struct Report {
     seed: u64,
+    ground: String,
     lasted: Duration,
     rows: Vec<Row>,
     findings: Findings,
@@ -47,8 +48,15 @@ struct Row {
 }
 
 impl Report {
-    /// Operations are in the order in which they ended, as the findings mean them.
-    pub fn new(seed: u64, lasted: Duration, windows: &[Window], operations: &[Operation], findings: Findings) -> Self {
+    /// Operations are in the order in which they ended, as the findings mean them; `ground` says what the cluster stood on.
+    pub fn new(
+        seed: u64,
+        ground: String,
+        lasted: Duration,
+        windows: &[Window],
+        operations: &[Operation],
+        findings: Findings,
+    ) -> Self {
         let mut rows: BTreeMap<Option<Kind>, Row> = BTreeMap::new();
         for window in windows {
             let row = rows.entry(Some(window.kind)).or_default();
@@ -73,7 +81,7 @@ impl Report {
             row.duplicated += usize::from(findings.doubled.contains(&index));
         }
         let named = |(kind, row): (Option<Kind>, Row)| Row { name: kind.map_or("none", Kind::as_str), ..row };
-        Self { seed, lasted, rows: rows.into_iter().map(named).collect(), findings }
+        Self { seed, ground, lasted, rows: rows.into_iter().map(named).collect(), findings }
     }
 
     /// True when nothing was lost, nothing duplicated and nothing else found.
@@ -100,6 +108,7 @@ fn away(operations: &[Operation], window: &Window, well: impl Fn(&Outcome) -> bo
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "seed {}, {:.0} s, three nodes, three NATS servers", self.seed, self.lasted.as_secs_f64())?;
+        writeln!(f, "{}", self.ground)?;
         writeln!(
             f,
             "away: the longest time in which no call (write) went well; agreed: all nodes equal after it was undone\n"
@@ -155,7 +164,7 @@ mod tests {
             call(7500, Outcome::Called),
         ];
         let findings = Findings { lost: vec![3], doubled: vec![0], wrong: vec!["w".to_owned()] };
-        let report = Report::new(1, Duration::ZERO, &[window], &operations, findings);
+        let report = Report::new(1, String::new(), Duration::ZERO, &[window], &operations, findings);
         assert!(!report.is_clean());
         let [none, killed] = &report.rows[..] else { panic!("{report}") };
         assert_eq!((none.name, none.calls, none.duplicated, none.times), ("none", 1, 1, 0));

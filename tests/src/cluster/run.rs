@@ -1,8 +1,8 @@
 //! One run: a cluster under load, one fault after the other, and in the end everything checked.
 
-use std::{env, sync::OnceLock, time::Duration};
+use std::{env, path::PathBuf, sync::OnceLock, time::Duration};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
@@ -11,10 +11,13 @@ use super::{
     check::{self, Findings, agreed},
     door::Door,
     fault::{Fault, Kind, Schedule},
+    ground::Ground,
     held::Held,
     inject::{heal, inject},
     journal::{Act, Journal, Outcome},
+    keep,
     load::{Load, SPACES},
+    net::Net,
     random::Random,
     report::{Report, Window},
     watcher,
@@ -25,8 +28,19 @@ use super::{
 const WARM_UP: usize = 40;
 /// Longest that anything may take that the verdict does not depend on.
 const PATIENCE: Duration = Duration::from_secs(90);
+/// Longest that the nodes may take to agree once every process is there and ready, and nothing is written any more: what is promised.
+const AGREE_TIMEOUT: Duration = Duration::from_secs(15);
 /// How often something is looked at while it is waited for.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// How the lines of a cluster are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lines {
+    /// By network namespaces where they are allowed, otherwise by proxies.
+    Any,
+    /// By proxies.
+    Proxies,
+}
 
 /// What a run is to do.
 #[derive(Debug, Clone)]
@@ -35,17 +49,23 @@ pub struct Options {
     pub seed: u64,
     /// How long faults are injected; `None` is each kind once.
     pub length: Option<Duration>,
-    /// Which faults.
-    pub kinds: Vec<Kind>,
-    /// Longest that the nodes may take to agree after a fault is undone. What is promised is 15 s, on a machine with nothing else to do.
+    /// Which faults; `None` is all that can be had.
+    pub kinds: Option<Vec<Kind>>,
+    /// How they are connected.
+    pub lines: Lines,
+    /// Longest that the nodes may take to agree after a fault is undone, which is before the NATS servers have elected whom they need. On
+    /// a machine with nothing else to do that is 15 s as well.
     pub agree_within: Duration,
     /// How the NATS servers keep what they are given.
     pub sync: StoreSync,
+    /// The folder in which failures and logs are left.
+    pub keep: Option<PathBuf>,
 }
 
 impl Options {
     /// What the environment asks for: `SPANWIRE_FAULTS_SEED`, `SPANWIRE_FAULTS_MINUTES`, `SPANWIRE_FAULTS_KINDS` (names separated by
-    /// commas), `SPANWIRE_FAULTS_AGREE_SECONDS`, `SPANWIRE_FAULTS_SYNC` (`always`). Without any: each kind once, from a fixed seed.
+    /// commas), `SPANWIRE_FAULTS_AGREE_SECONDS`, `SPANWIRE_FAULTS_SYNC` (`always`), `SPANWIRE_FAULTS_LINES` (`proxies`),
+    /// `SPANWIRE_FAULTS_KEEP` (a folder). Without any: each kind once, from a fixed seed.
     ///
     /// # Errors
     /// A variable that makes no sense.
@@ -56,10 +76,10 @@ impl Options {
             number.transpose()
         };
         let kinds = match variable("KINDS") {
-            None => Kind::ALL.to_vec(),
+            None => None,
             Some(names) => {
                 let kind = |name: &str| Kind::named(name).with_context(|| format!("there is no fault {name:?}"));
-                names.split(',').map(kind).collect::<Result<_>>()?
+                Some(names.split(',').map(kind).collect::<Result<_>>()?)
             }
         };
         let seed = variable("SEED").map(|text| text.parse().with_context(|| format!("SEED is {text}"))).transpose()?;
@@ -68,7 +88,13 @@ impl Options {
             seed: seed.unwrap_or(1),
             length: number("MINUTES")?.map(|minutes| seconds(minutes * 60.0)).transpose()?,
             kinds,
+            lines: match variable("LINES").as_deref() {
+                None => Lines::Any,
+                Some("proxies") => Lines::Proxies,
+                Some(other) => bail!("LINES is {other}: only proxies is known"),
+            },
             agree_within: number("AGREE_SECONDS")?.map_or(Ok(Duration::from_secs(60)), seconds)?,
+            keep: variable("KEEP").map(PathBuf::from),
             sync: match variable("SYNC").as_deref() {
                 None => StoreSync::Cached,
                 Some("always") => StoreSync::Always,
@@ -84,10 +110,18 @@ impl Options {
 /// Something did not come back, so that nothing could be checked.
 pub async fn run(options: &Options) -> Result<Report> {
     let mut random = Random::new(options.seed);
-    let mut run = Run::start(options, &mut random).await?;
+    let ground = match options.lines {
+        Lines::Any => Ground::here(options.sync)?,
+        Lines::Proxies => Ground { net: Net::Proxies, ..Ground::here(options.sync)? },
+    };
+    let kinds = options.kinds.clone().unwrap_or_else(|| Kind::usual(ground.slow_disks));
+    let needs_slow_disks = |kind: &Kind| matches!(kind, Kind::SlowDiskServer | Kind::SlowDiskNode);
+    ensure!(ground.slow_disks || !kinds.iter().any(needs_slow_disks), "the kernel allows no slow disks here");
+    say(&format!("seed {}: starting three NATS servers and three nodes; {ground}", options.seed));
+    let mut run = Run::start(options, &ground, &mut random).await?;
     let end = options.length.map(|length| Instant::now() + length);
-    let faults = Schedule::new(random.fork(), &options.kinds);
-    let count = if end.is_some() { usize::MAX } else { options.kinds.len() };
+    let faults = Schedule::new(random.fork(), &kinds);
+    let count = if end.is_some() { usize::MAX } else { kinds.len() };
     for fault in faults.take(count) {
         if end.is_some_and(|end| Instant::now() > end) {
             break;
@@ -95,7 +129,7 @@ pub async fn run(options: &Options) -> Result<Report> {
         let survived = run.survive(&fault).await;
         survived.inspect_err(|_| run.world.tell()).with_context(|| format!("after {fault}"))?;
     }
-    run.finish(options.seed).await
+    run.finish(options, &ground).await
 }
 
 struct Run {
@@ -110,9 +144,8 @@ struct Run {
 }
 
 impl Run {
-    async fn start(options: &Options, random: &mut Random) -> Result<Self> {
-        say(&format!("seed {}: starting three NATS servers and three nodes", options.seed));
-        let world = World::start(options.sync).await?;
+    async fn start(options: &Options, ground: &Ground, random: &mut Random) -> Result<Self> {
+        let world = World::start(ground).await?;
         let journal = Journal::default();
         let mut door = Door::new(world.endpoints())?;
         let mut load = Load::start(&world.endpoints(), &journal, random);
@@ -136,12 +169,18 @@ impl Run {
         heal(&self.world).await?;
         let ended_us = self.journal.now_us();
         self.load.pause().await;
+        let quiet = Instant::now();
         let agreed = agree(&mut self.door, PATIENCE).await;
-        let agreed_after = undone.elapsed();
         agreed?;
-        if agreed_after > self.agree_within {
-            let (took, within) = (agreed_after.as_secs_f64(), self.agree_within);
-            self.findings.wrong.push(format!("{fault}: the nodes agreed after {took:.1} s, not within {within:?}"));
+        let agreed_after = undone.elapsed();
+        for (what, took, within) in
+            [("undone", agreed_after, self.agree_within), ("healed", quiet.elapsed(), AGREE_TIMEOUT)]
+        {
+            if took > within {
+                let took = took.as_secs_f64();
+                let late = format!("{fault}: the nodes agreed {took:.1} s after it was {what}, not within {within:?}");
+                self.findings.wrong.push(late);
+            }
         }
         for node in 0..NODES {
             self.is_of_use(node).await?;
@@ -182,7 +221,7 @@ impl Run {
         }
     }
 
-    async fn finish(mut self, seed: u64) -> Result<Report> {
+    async fn finish(mut self, options: &Options, ground: &Ground) -> Result<Report> {
         say("all faults are over: checking");
         self.load.pause().await;
         self.load.stop_clients().await?;
@@ -213,7 +252,10 @@ impl Run {
             (found, operations)
         });
         let (found, operations) = found.await?;
-        Ok(Report::new(seed, lasted, &self.windows, &operations, self.findings.and(found)))
+        if let Some(folder) = &options.keep {
+            keep::keep(folder, &self.world, &self.windows, &operations)?;
+        }
+        Ok(Report::new(options.seed, ground.to_string(), lasted, &self.windows, &operations, self.findings.and(found)))
     }
 
     /// Waits until every watcher has seen the last change of its space.

@@ -13,11 +13,14 @@ use spanwire_mcp::string_literal;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{
-    bus::{Bus, SERVERS, StoreSync},
+    bus::{Bus, SERVERS},
+    disk::Disk,
     folder,
+    ground::Ground,
+    net::Line,
 };
 use crate::{
-    nats::{Passage, Proxy},
+    nats::Passage,
     node::{Node, http_client, program},
 };
 
@@ -74,31 +77,36 @@ pub struct World {
     /// The NATS servers.
     pub bus: Bus,
     /// The lines of each node to each server.
-    lines: Vec<Vec<Proxy>>,
+    lines: Vec<Vec<Line>>,
     nodes: Vec<Node>,
+    disks: Vec<Option<Disk>>,
     endpoints: Endpoints,
     folder: tempfile::TempDir,
 }
 
 impl World {
     /// Starts everything, and waits until every node is ready.
-    pub async fn start(sync: StoreSync) -> Result<Self> {
+    pub async fn start(ground: &Ground) -> Result<Self> {
         let folder = tempfile::tempdir()?;
-        let bus = Bus::start(sync).await?;
-        let mut lines = Vec::new();
-        for _ in 0..NODES {
-            lines.push(try_join_all(bus.addresses().into_iter().map(Proxy::start)).await?);
+        let bus = Bus::start(ground).await?;
+        let (mut places, mut disks, mut lines) = (Vec::new(), Vec::new(), Vec::new());
+        for index in 0..NODES {
+            let (place, disk) = ground.place(folder.path(), name_of(index))?;
+            let to_each = bus.addresses().into_iter().map(|server| ground.net.line(place.ip, server));
+            lines.push(try_join_all(to_each).await?);
+            places.push(place);
+            disks.push(disk);
         }
         let counter = counter(&folder.path().join("counted"))?;
-        let start = lines.iter().enumerate().map(async |(index, lines)| {
-            let urls: Vec<String> = lines.iter().map(Proxy::url).collect();
+        let start = places.into_iter().zip(&lines).enumerate().map(async |(index, (place, lines))| {
+            let urls: Vec<String> = lines.iter().map(|line| format!("nats://{}", line.address())).collect();
             let limits = "[limits]\nshutdown_timeout_ms = 3000\ncall_timeout_ms = 10000\n";
             let fragment = format!("{limits}[nats]\nurl = \"{}\"\n{counter}", urls.join(","));
-            Node::start_as(name_of(index), &fragment).await
+            Node::start_at(name_of(index), &fragment, &[], place).await
         });
         let nodes = try_join_all(start).await?;
         let endpoints = Endpoints::of_nodes(&nodes)?;
-        let world = Self { bus, lines, nodes, endpoints, folder };
+        let world = Self { bus, lines, nodes, disks, endpoints, folder };
         for index in 0..NODES {
             world.wait_ready(index).await?;
         }
@@ -143,13 +151,18 @@ impl World {
     }
 
     /// Changes what passes between a node and one of the servers.
-    pub fn set_line(&self, node: usize, server: usize, passage: Passage) {
-        self.lines[node][server].set(passage);
+    pub fn set_line(&self, node: usize, server: usize, passage: Passage) -> Result<()> {
+        self.lines[node][server].set(passage)
     }
 
     /// Changes what passes between a node and all servers.
-    pub fn set_lines(&self, node: usize, passage: Passage) {
-        (0..SERVERS).for_each(|server| self.set_line(node, server, passage));
+    pub fn set_lines(&self, node: usize, passage: Passage) -> Result<()> {
+        (0..SERVERS).try_for_each(|server| self.set_line(node, server, passage))
+    }
+
+    /// How long each call takes by which a node puts something on its disk. Without effect where that is not possible.
+    pub fn set_disk(&self, node: usize, delay: Duration) -> Result<()> {
+        self.disks[node].as_ref().map_or(Ok(()), |disk| disk.set(delay))
     }
 
     /// Keeps a copy of the folder of a node that does not run.

@@ -40,6 +40,15 @@ impl Passage {
     /// Silent in both directions.
     pub const SILENT: Self = Self::Silent { to_target: true, from_target: true };
 
+    /// The same for who looks from the other end.
+    #[must_use]
+    pub fn reversed(self) -> Self {
+        match self {
+            Self::Silent { to_target, from_target } => Self::Silent { to_target: from_target, from_target: to_target },
+            Self::Open | Self::Cut | Self::Late(_) => self,
+        }
+    }
+
     /// When what came at `now` may go on; `None` while the line is silent that way.
     fn due(self, way: Way, now: Instant) -> Option<Instant> {
         match self {

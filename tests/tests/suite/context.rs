@@ -8,12 +8,15 @@ mod access;
 mod command_line;
 mod cut_off;
 mod hand;
+mod hidden;
 mod keys;
 mod mcp;
 mod quotas;
 mod restart;
+mod schemas;
 mod streams;
 mod tracing;
+mod updates;
 mod world;
 
 /// Each of these on one node and on two.

@@ -10,7 +10,7 @@ mod tests;
 use std::{pin::Pin, sync::Arc};
 
 use futures::{Stream, StreamExt};
-use spanwire_context::{LogQuery, MAX_PAGE, OnBehalf};
+use spanwire_context::{LogQuery, OnBehalf};
 use spanwire_model::{Error, ErrorKind, Result};
 use spanwire_rpc::v1;
 use tokio::sync::Semaphore;
@@ -159,10 +159,8 @@ impl v1::contexts_server::Contexts for ContextService {
             let reading = request::reading_of_all(request.read)?;
             let after = Some(&request.after).filter(|after| !after.is_empty());
             let after = after.map(|after| request::space(after)).transpose()?;
-            let limit = request::limit(request.limit).min(MAX_PAGE - 1);
-            // One more than is told, to know whether there is a next page.
-            let spaces = behalf.spaces(&request.prefix, after.as_ref(), limit + 1, reading).await?;
-            Ok(answer::spaces(spaces, limit))
+            let limit = request::limit(request.limit);
+            Ok(answer::spaces(behalf.spaces(&request.prefix, after.as_ref(), limit, reading).await?))
         })
         .await
     }

@@ -18,12 +18,19 @@ const PIECE: usize = 64;
 
 /// Removes a space.
 pub(super) fn apply(view: &mut dyn ViewMut, entry: &Entry, name: &SpaceName) -> Result<Json, Stop> {
+    // Of what was before, nothing is kept.
+    outcome(&Dropped { keys: remove(view, entry, name, entry.sequence)? })
+}
+
+/// Removes a space; returns how many keys it had. `None` when it was not there. From `floor` on all of its events are kept, which is that of
+/// its end. An entry removes one space at most.
+pub(super) fn remove(view: &mut dyn ViewMut, entry: &Entry, name: &SpaceName, floor: u64) -> Result<Option<u64>, Stop> {
     let Some(record) = reads::space_record(view, name)?.filter(|record| record.dropped.is_none()) else {
-        return outcome(&Dropped { keys: None });
+        return Ok(None);
     };
     remove_keys(view, name)?;
     remove_events(view, name)?;
-    Space::open(view, entry, name, Quotas::CEILING)?.drop()?;
+    Space::open(view, entry, name, Quotas::CEILING)?.drop(floor)?;
     view.put(layout::dropped(entry.sequence), name.as_str().as_bytes().to_vec());
     let mut shard = reads::shard_record(view)?;
     shard.spaces = shard.spaces.saturating_sub(1);
@@ -33,7 +40,7 @@ pub(super) fn apply(view: &mut dyn ViewMut, entry: &Entry, name: &SpaceName) -> 
     {
         let oldest: SpaceName = layout::name_after(&oldest, b"")?;
         if let Some(record) = reads::space_record(view, &oldest)? {
-            shard.floor = shard.floor.max(record.floor + 1);
+            shard.floor = shard.floor.max(record.dropped.unwrap_or(record.floor) + 1);
         }
         remove_events(view, &oldest)?;
         view.delete(&layout::space(&oldest));
@@ -41,7 +48,7 @@ pub(super) fn apply(view: &mut dyn ViewMut, entry: &Entry, name: &SpaceName) -> 
         shard.dropped -= 1;
     }
     view.put(layout::SHARD.to_vec(), layout::encode(&shard)?);
-    outcome(&Dropped { keys: Some(record.keys) })
+    Ok(Some(record.keys))
 }
 
 fn remove_keys(view: &mut dyn ViewMut, name: &SpaceName) -> Result<(), StoreError> {

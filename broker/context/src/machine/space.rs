@@ -3,9 +3,10 @@
 use spanwire_mcp::Json;
 use spanwire_model::{Entry, StoreError, ViewMut};
 
-use super::{Stop, refuse};
+use super::{Stop, drop, refuse};
 use crate::{
     EventKind, Key, MAX_EVENT_VALUE, Quotas, SpaceName, Writer,
+    command::{self, SPACES},
     layout::{self, EventRecord, MetaRecord, SpaceRecord},
     reads,
 };
@@ -175,32 +176,46 @@ impl<'a> Space<'a> {
         }
     }
 
-    /// A space that was not there is counted.
+    /// A space that was not there is counted. Where there are too many, the one without keys that was not written to for longest makes room.
     fn enter(&mut self) -> Result<(), Stop> {
         let dropped = self.record.dropped.take();
         if self.before.is_some() && dropped.is_none() {
             return Ok(());
         }
         let mut shard = reads::shard_record(self.view)?;
-        shard.spaces += 1;
-        if shard.spaces > self.quotas.spaces {
-            let what =
-                format!("spaces of the shard of \"{}\", where one without keys counts until it is dropped", self.name);
-            return Err(refuse::quota(&what, "spaces", shard.spaces, self.quotas.spaces).into());
-        }
         if let Some(sequence) = dropped {
             self.view.delete(&layout::dropped(sequence));
             shard.dropped = shard.dropped.saturating_sub(1);
+            // Kept at once: a drop that follows must not count this one, or forget it.
+            self.view.put(layout::SHARD.to_vec(), layout::encode(&shard)?);
+        }
+        let makes_room = self.entry.command.version >= command::MAKES_ROOM;
+        if makes_room
+            && shard.spaces >= self.quotas.spaces
+            && let Some((last, empty)) = reads::empty_for_longest(self.view)?
+        {
+            // Nothing happened since: whoever had followed it until then misses nothing.
+            drop::remove(self.view, self.entry, &empty, last + 1)?;
+            shard = reads::shard_record(self.view)?;
+        }
+        shard.spaces += 1;
+        if shard.spaces > self.quotas.spaces {
+            let which = if makes_room {
+                "none of which is without keys"
+            } else {
+                "where one without keys counts until it is dropped"
+            };
+            let what = format!("spaces of the shard of \"{}\", {which}", self.name);
+            return Err(refuse::quota(&what, SPACES, shard.spaces, self.quotas.spaces).into());
         }
         self.view.put(layout::SHARD.to_vec(), layout::encode(&shard)?);
         Ok(())
     }
 
     /// Leaves a space that was dropped and emptied with nothing but the news of it.
-    pub(super) fn drop(mut self) -> Result<(), Stop> {
+    pub(super) fn drop(mut self, floor: u64) -> Result<(), Stop> {
         let sequence = self.entry.sequence;
-        self.record =
-            SpaceRecord { floor: sequence, last: sequence, dropped: Some(sequence), ..SpaceRecord::default() };
+        self.record = SpaceRecord { floor, last: sequence, dropped: Some(sequence), ..SpaceRecord::default() };
         self.tell(EventKind::Drop, None, None, 0, None)?;
         self.view.put(layout::space(self.name), layout::encode(&self.record)?);
         Ok(())

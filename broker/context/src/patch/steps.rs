@@ -6,7 +6,7 @@ use spanwire_mcp::Json;
 use super::{equal::equal, tree::Node};
 
 /// Most steps of one patch.
-const MAX_STEPS: usize = 256;
+pub(crate) const MAX_STEPS: usize = 256;
 /// Most bytes that a patch adds to a value, copies included.
 const MAX_ADDED: usize = 1024 * 1024;
 /// What is said of a patch that is none. What a library says is nothing that nodes of different builds agree on.
@@ -124,6 +124,11 @@ fn missing(path: &str) -> Misfit {
 }
 
 /// The parts of a JSON pointer (RFC 6901).
+/// True for a JSON pointer (RFC 6901).
+pub(crate) fn is_pointer(text: &str) -> bool {
+    pointer(text).is_ok()
+}
+
 fn pointer(text: &str) -> Result<Vec<String>, Misfit> {
     let bad = || Misfit::Patch(format!("\"{text}\" is no JSON pointer"));
     if text.is_empty() {

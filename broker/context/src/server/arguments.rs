@@ -1,4 +1,7 @@
 //! Arguments of tools, read one by one, so that what is wrong is said with the name of the argument.
+//!
+//! What is taken here is what `tools/schema.rs` publishes, no more and no less: a condition that is misspelt, or `null`, must not
+//! become a write without one.
 
 use std::str::FromStr;
 
@@ -8,7 +11,14 @@ use spanwire_model::ReadLevel;
 use uuid::Uuid;
 
 use super::Asked;
-use crate::{Condition, Expect, Key, Options, Reading, SpaceName};
+use crate::{Condition, Expect, Key, MAX_PAGE, Options, Reading, SpaceName};
+
+/// Largest whole number that every JSON library reads as it is.
+pub(super) const MAX_WHOLE: u64 = (1 << 53) - 1;
+/// Most characters of a prefix: no key has more.
+pub(super) const MAX_PREFIX: usize = 512;
+/// How a UUID is written, in characters.
+const UUID_CHARACTERS: usize = 36;
 
 /// The members of one object, until they are taken.
 pub(super) struct Arguments {
@@ -45,10 +55,68 @@ impl Arguments {
         Some(self.members.swap_remove(at).1)
     }
 
-    /// Takes an argument that may be left out, or `null`.
+    /// Takes an argument that may be left out.
     pub(super) fn maybe<T: DeserializeOwned>(&mut self, name: &str) -> Result<Option<T>, Wrong> {
-        let Some(value) = self.raw(name).filter(|value| value.as_str() != "null") else { return Ok(None) };
+        let Some(value) = self.raw(name) else { return Ok(None) };
         value.read().map(Some).map_err(|error| self.wrong(name, &plain(&error)))
+    }
+
+    /// Takes a whole number of at least so much that may be left out. As JSON Schema has it, `1.0` and `1e3` are whole, too.
+    fn whole(&mut self, name: &str, least: u64, most: u64) -> Result<Option<u64>, Wrong> {
+        let Some(value) = self.raw(name) else { return Ok(None) };
+        let number = value.read::<u64>().ok().or_else(|| value.read::<f64>().ok().and_then(whole));
+        let number = number.filter(|number| (least..=most).contains(number));
+        number.map(Some).ok_or_else(|| self.wrong(name, &format!("must be a whole number from {least} to {most}")))
+    }
+
+    /// A sequence from which on something is read.
+    pub(super) fn first_sequence(&mut self) -> Result<u64, Wrong> {
+        Ok(self.whole("from", 0, MAX_WHOLE)?.unwrap_or_default())
+    }
+
+    /// A version of a key: the sequence of a write.
+    pub(super) fn version(&mut self, name: &str) -> Result<Option<u64>, Wrong> {
+        self.whole(name, 1, MAX_WHOLE)
+    }
+
+    /// How long a key lives, in milliseconds.
+    pub(super) fn ttl_ms(&mut self) -> Result<Option<u64>, Wrong> {
+        self.whole("ttl_ms", 1, MAX_WHOLE)
+    }
+
+    /// How many entries a page has at most.
+    pub(super) fn limit(&mut self, usual: usize) -> Result<usize, Wrong> {
+        let limit = self.whole("limit", 1, MAX_PAGE as u64)?;
+        Ok(limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usual))
+    }
+
+    /// How names begin.
+    pub(super) fn prefix(&mut self) -> Result<String, Wrong> {
+        let prefix: String = self.maybe("prefix")?.unwrap_or_default();
+        if prefix.chars().count() > MAX_PREFIX {
+            return Err(self.wrong("prefix", &format!("has more than {MAX_PREFIX} characters")));
+        }
+        Ok(prefix)
+    }
+
+    /// Takes an argument that must be there.
+    pub(super) fn required<T: DeserializeOwned>(&mut self, name: &str) -> Result<T, Wrong> {
+        self.maybe(name)?.ok_or_else(|| self.missing(name))
+    }
+
+    /// Takes an array of objects, each with its place.
+    pub(super) fn objects(&mut self, name: &str, most: u64) -> Result<Option<Vec<Self>>, Wrong> {
+        self.raw(name).map(|array| self.objects_of(name, &array, most)).transpose()
+    }
+
+    /// The objects of an array that was taken as it is.
+    pub(super) fn objects_of(&self, name: &str, array: &Json, most: u64) -> Result<Vec<Self>, Wrong> {
+        let entries: Vec<Json> = array.read().map_err(|error| self.wrong(name, &plain(&error)))?;
+        if entries.len() as u64 > most {
+            return Err(self.wrong(name, &format!("has {} entries, the limit is {most}", entries.len())));
+        }
+        let place = |at: usize| format!("{}{name}[{at}].", self.place);
+        entries.into_iter().enumerate().map(|(at, entry)| Self::of(&place(at), Some(entry))).collect()
     }
 
     /// Takes a text of a certain form.
@@ -76,7 +144,7 @@ impl Arguments {
     /// How current a read must be.
     pub(super) fn reading(&mut self, asked: &Asked) -> Result<Reading, Wrong> {
         let level = self.maybe::<String>("level")?;
-        let at_least = self.maybe::<u64>("at_least")?;
+        let at_least = self.whole("at_least", 0, MAX_WHOLE)?;
         let level = match (level.as_deref(), at_least) {
             (None | Some("local"), None) => ReadLevel::Local,
             (None | Some("at_least"), Some(sequence)) => ReadLevel::AtLeast(sequence),
@@ -108,12 +176,20 @@ impl Arguments {
 
     /// How a write is made.
     pub(super) fn options(&mut self, asked: &Asked) -> Result<Options, Wrong> {
-        Ok(Options { operation: self.parsed::<Uuid>("operation")?, deadline: asked.deadline })
+        let Some(text) = self.maybe::<String>("operation")? else {
+            return Ok(Options { operation: None, deadline: asked.deadline });
+        };
+        // The library reads other forms, too.
+        let operation = text.parse::<Uuid>().ok().filter(|_| text.len() == UUID_CHARACTERS);
+        match operation {
+            Some(operation) => Ok(Options { operation: Some(operation), deadline: asked.deadline }),
+            None => Err(self.wrong("operation", "must be a UUID, as in 0b2c6ab4-29b9-4a07-b3a5-2b4b6a9a2e57")),
+        }
     }
 
     /// The condition of a single key's write: `if_version` or `if_absent`.
     pub(super) fn condition(&mut self, key: &Key) -> Result<Vec<Condition>, Wrong> {
-        let is = match (self.maybe::<u64>("if_version")?, self.maybe::<bool>("if_absent")?) {
+        let is = match (self.version("if_version")?, self.maybe::<bool>("if_absent")?) {
             (Some(version), None | Some(false)) => Expect::Version(version),
             (None, Some(true)) => Expect::Absent,
             (None, None | Some(false)) => return Ok(Vec::new()),
@@ -137,6 +213,18 @@ impl Arguments {
     pub(super) fn wrong(&self, name: &str, why: &str) -> Wrong {
         format!("{}{name}: {why}", self.place)
     }
+}
+
+/// A number without a fraction, of those that are the same in every library.
+fn whole(number: f64) -> Option<u64> {
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "in bounds"
+    )]
+    let whole = (0.0..=MAX_WHOLE as f64).contains(&number).then_some(number as u64);
+    whole.filter(|_| number.fract() == 0.0)
 }
 
 /// The error without where it was: the place is the argument's name.

@@ -13,7 +13,12 @@ use super::{
 };
 use crate::{Item, Key, ListQuery, Reading, Seen, SpaceName, Writer};
 
-/// What can be read without being listed.
+/// The template of a key.
+pub(super) const KEY: &str = "ctx://{space}/{+key}";
+/// The template of a space.
+pub(super) const SPACE: &str = "ctx://{space}";
+
+/// What can be read without being listed: [`KEY`] and [`SPACE`].
 pub(super) const TEMPLATES: &str = r#"[
 {"uriTemplate":"ctx://{space}/{+key}","name":"key","title":"A key of a shared space",
 "description":"The JSON value of a key; its version and writer are in _meta. Subscribe to hear of each change.",

@@ -7,9 +7,9 @@ use std::sync::LazyLock;
 use serde_json::{Value, json};
 
 use self::schema::{
-    at_key, at_least, changed, conditions, event, if_absent, if_version, in_space, item, level, level_of_all, limit,
-    merge, operation_id, operations, prefix, sequence, space, stale_ms, steps, text, ttl_ms, value, values,
-    with_errors,
+    after_key, after_space, at_key, at_least, changed, conditions, event, from, if_absent, if_version, in_space, item,
+    level, level_of_all, limit, merge, operation_id, operations, prefix, sequence, space, stale_ms, steps, text,
+    ttl_ms, value, values, with_errors,
 };
 
 /// The entries of `tools/list`.
@@ -24,22 +24,21 @@ fn reads() -> Vec<Value> {
     let next = text("There is more: give it as after.");
     let values = |description: &str| json!({ "type": "boolean", "description": description });
     let current = [("level", level()), ("at_least", at_least())];
-    let after = text("Only what comes after this: the next of the page before.");
     let with = |more: &[(&'static str, Value)]| [more, &current].concat();
-    let from = "The first sequence. Default: the oldest event that is kept.";
     let list = with(&[
-        ("prefix", prefix()),
-        ("after", after.clone()),
+        ("prefix", prefix("keys")),
+        ("after", after_key()),
         ("limit", limit()),
         ("values", values("Whether to read the values too. Default: false.")),
     ]);
     let log = with(&[
-        ("from", json!({ "type": "integer", "minimum": 0, "description": from })),
-        ("prefix", prefix()),
+        ("from", from()),
+        ("prefix", prefix("keys")),
         ("limit", limit()),
         ("values", values("Whether to show what was written. Default: true.")),
     ]);
-    let mut spaces = in_space(&[("prefix", prefix()), ("after", after), ("limit", limit()), ("level", level_of_all())]);
+    let page = [("prefix", prefix("spaces")), ("after", after_space()), ("limit", limit()), ("level", level_of_all())];
+    let mut spaces = in_space(&page);
     if let Some(spaces) = spaces.as_object_mut() {
         spaces.remove("space");
     }
@@ -74,7 +73,7 @@ fn reads() -> Vec<Value> {
         tool("spaces", "List spaces", READS)
             .does("Lists the spaces by name, with what they hold where you may read all of it.")
             .takes(spaces, &[])
-            .gives(json!({ "spaces": { "type": "array", "items": space() }, "next": next })),
+            .gives(json!({ "spaces": { "type": "array", "items": space() }, "next": next, "stale_ms": stale_ms() })),
     ]
 }
 
@@ -98,6 +97,7 @@ fn writes() -> Vec<Value> {
         tool("patch", "Change a part of a key", CHANGES)
             .does("Merges an object into the value of a key (merge), or changes parts of it (steps).")
             .takes(single(&[("merge", merge()), ("steps", steps())]), &["space", "key"])
+            .takes_one_of("merge", "steps")
             .gives(written.clone()),
         tool("delete", "Remove a key", REMOVES)
             .does("Removes a key. Nothing happens when it is not there.")
@@ -110,6 +110,16 @@ fn writes() -> Vec<Value> {
             )
             .takes(single(&[("values", values())]), &["space", "key", "values"])
             .gives(written),
+        tool("drop", "Remove a whole space", REMOVES)
+            .does(
+                "Removes a space with all of its keys and its log. Nothing of it can be had back; needs a right of its own \
+                 (admin).",
+            )
+            .takes(in_space(&[("operation", operation_id())]), &["space"])
+            .gives(json!({
+                "dropped": { "type": "boolean", "description": "False when there was no such space." },
+                "keys": { "type": "integer", "description": "How many keys went with it." },
+            })),
         tool("txn", "Write several keys at once", CHANGES)
             .does("Does several operations on one space, all or nothing, if all conditions hold.")
             .takes(several, &["space", "operations"])
@@ -155,8 +165,31 @@ impl Tool {
     }
 
     fn takes(mut self, properties: Value, required: &[&str]) -> Self {
-        self.0["inputSchema"] =
+        // What excludes what. Not with oneOf and its like: hosts of models take none of these at the top.
+        let mut excluded = json!({});
+        if properties.get("if_version").is_some() {
+            excluded["if_version"] = json!({ "properties": { "if_absent": { "const": false } } });
+        }
+        let mut schema =
             json!({ "type": "object", "properties": properties, "required": required, "additionalProperties": false });
+        if schema["properties"].get("at_least").is_some() {
+            excluded["at_least"] = json!({ "properties": { "level": { "const": "at_least" } } });
+            schema["if"] = json!({ "properties": { "level": { "const": "at_least" } }, "required": ["level"] });
+            schema["then"] = json!({ "required": ["at_least"] });
+        }
+        if excluded != json!({}) {
+            schema["dependentSchemas"] = excluded;
+        }
+        self.0["inputSchema"] = schema;
+        self
+    }
+
+    /// Exactly one of two arguments.
+    fn takes_one_of(mut self, one: &str, other: &str) -> Self {
+        let schema = &mut self.0["inputSchema"];
+        schema["if"] = json!({ "required": [one] });
+        schema["then"] = json!({ "properties": { other: false } });
+        schema["else"] = json!({ "required": [other] });
         self
     }
 

@@ -9,10 +9,9 @@ use super::{
     Asked,
     answer::{self, ShownEvent, ShownItem, ShownSpace},
     arguments::{Arguments, Wrong},
+    wanted::{Wanted, wanted},
 };
-use crate::{
-    Changed, Condition, Expect, Key, ListQuery, LogQuery, Operation, Options, SpaceName, Transaction, Written,
-};
+use crate::{Changed, Key, ListQuery, LogQuery, Options, SpaceName, Written};
 
 /// Bytes of the keys and values of a snapshot that go into one result.
 const MAX_SNAPSHOT_BYTES: u64 = 4 * 1024 * 1024;
@@ -52,6 +51,13 @@ pub(super) async fn call(asked: &Asked, tool: &str, arguments: Option<Json>) -> 
         "log" => log(asked, arguments).await,
         "snapshot" => snapshot(asked, arguments).await,
         "spaces" => spaces(asked, arguments).await,
+        "drop" => match arguments.options(asked) {
+            Ok(options) => {
+                operation = options.operation;
+                drop_space(asked, arguments, options).await
+            }
+            Err(wrong) => Err(wrong.into()),
+        },
         "put" | "patch" | "delete" | "append" | "txn" => match wanted(asked, tool, &mut arguments) {
             Ok(wanted) => {
                 operation = wanted.options.operation;
@@ -91,9 +97,9 @@ async fn get(asked: &Asked, mut arguments: Arguments) -> Result<Json, Not> {
 async fn list(asked: &Asked, mut arguments: Arguments) -> Result<Json, Not> {
     let space = arguments.space()?;
     let query = ListQuery {
-        prefix: arguments.maybe("prefix")?.unwrap_or_default(),
+        prefix: arguments.prefix()?,
         after: arguments.after_key()?,
-        limit: arguments.maybe("limit")?.unwrap_or(PAGE),
+        limit: arguments.limit(PAGE)?,
         values: arguments.maybe("values")?.unwrap_or_default(),
     };
     let reading = arguments.reading(asked)?;
@@ -134,9 +140,9 @@ async fn log(asked: &Asked, mut arguments: Arguments) -> Result<Json, Not> {
     }
     let space = arguments.space()?;
     let query = LogQuery {
-        from: arguments.maybe("from")?.unwrap_or_default(),
-        limit: arguments.maybe("limit")?.unwrap_or(PAGE),
-        prefix: arguments.maybe("prefix")?.unwrap_or_default(),
+        from: arguments.first_sequence()?,
+        limit: arguments.limit(PAGE)?,
+        prefix: arguments.prefix()?,
         values: arguments.maybe("values")?.unwrap_or(true),
     };
     let reading = arguments.reading(asked)?;
@@ -154,92 +160,17 @@ async fn spaces(asked: &Asked, mut arguments: Arguments) -> Result<Json, Not> {
         spaces: Vec<ShownSpace<'a>>,
         #[serde(skip_serializing_if = "Option::is_none")]
         next: Option<&'a SpaceName>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        stale_ms: Option<u64>,
     }
-    let prefix: String = arguments.maybe("prefix")?.unwrap_or_default();
-    let (after, limit) = (arguments.after_space()?, arguments.maybe("limit")?.unwrap_or(PAGE));
+    let prefix = arguments.prefix()?;
+    let (after, limit) = (arguments.after_space()?, arguments.limit(PAGE)?);
     // A sequence is one of one shard, and spaces are in all of them.
     let reading = arguments.reading_of_all(asked)?;
     arguments.end()?;
-    let found = asked.behalf.spaces(&prefix, after.as_ref(), limit, reading).await?;
-    let is_cut = limit > 0 && found.len() >= limit.min(crate::MAX_PAGE);
-    let next = found.last().filter(|_| is_cut).map(|info| &info.name);
-    Ok(answer::done(&Shown { spaces: found.iter().map(ShownSpace::from).collect(), next })?)
-}
-
-/// A write as its arguments say it.
-struct Wanted {
-    space: SpaceName,
-    transaction: Transaction,
-    options: Options,
-    is_single: bool,
-}
-
-fn wanted(asked: &Asked, tool: &str, arguments: &mut Arguments) -> Result<Wanted, Wrong> {
-    let (space, options) = (arguments.space()?, arguments.options(asked)?);
-    let is_single = tool != "txn";
-    let transaction = if is_single {
-        let operation = operation(tool, arguments)?;
-        let conditions = arguments.condition(operation.key())?;
-        Transaction { conditions, operations: vec![operation] }
-    } else {
-        Transaction { conditions: conditions(arguments)?, operations: operations(arguments)? }
-    };
-    Ok(Wanted { space, transaction, options, is_single })
-}
-
-/// One operation, from the arguments of its tool or from an entry of `txn`.
-fn operation(tool: &str, arguments: &mut Arguments) -> Result<Operation, Wrong> {
-    let key = arguments.key()?;
-    match tool {
-        "put" => {
-            let value = arguments.raw("value").ok_or_else(|| arguments.missing("value"))?;
-            Ok(Operation::Put { key, value, ttl_ms: arguments.maybe("ttl_ms")? })
-        }
-        "patch" => match (arguments.raw("merge"), arguments.raw("steps")) {
-            (Some(patch), None) => Ok(Operation::PatchMerge { key, patch }),
-            (None, Some(patch)) => Ok(Operation::PatchJson { key, patch }),
-            (None, None) => Err(arguments.wrong("merge", "is missing; give merge or steps")),
-            (Some(_), Some(_)) => Err(arguments.wrong("steps", "does not go with merge")),
-        },
-        "delete" => Ok(Operation::Delete { key }),
-        "append" => {
-            let values = arguments.maybe::<Vec<Json>>("values")?.ok_or_else(|| arguments.missing("values"))?;
-            Ok(Operation::Append { key, values })
-        }
-        other => Err(arguments.wrong("op", &format!("there is no \"{other}\"; use put, patch, delete or append"))),
-    }
-}
-
-fn conditions(arguments: &mut Arguments) -> Result<Vec<Condition>, Wrong> {
-    let wanted = arguments.maybe::<Vec<Json>>("conditions")?.unwrap_or_default();
-    let read = |(at, condition): (usize, Json)| {
-        let mut condition = Arguments::of(&format!("conditions[{at}]."), Some(condition))?;
-        let key = condition.key()?;
-        let version = condition.maybe::<u64>("version")?;
-        let exists = condition.maybe::<bool>("exists")?;
-        let is = match (version, exists) {
-            (Some(version), None | Some(true)) => Expect::Version(version),
-            (None, Some(true)) => Expect::Exists,
-            (None, Some(false)) => Expect::Absent,
-            (None, None) => return Err(condition.wrong("version", "is missing; give version or exists")),
-            (Some(_), Some(false)) => return Err(condition.wrong("exists", "does not go with version")),
-        };
-        condition.end()?;
-        Ok(Condition { key, is })
-    };
-    wanted.into_iter().enumerate().map(read).collect()
-}
-
-fn operations(arguments: &mut Arguments) -> Result<Vec<Operation>, Wrong> {
-    let wanted = arguments.maybe::<Vec<Json>>("operations")?.ok_or_else(|| arguments.missing("operations"))?;
-    let read = |(at, entry): (usize, Json)| {
-        let mut entry = Arguments::of(&format!("operations[{at}]."), Some(entry))?;
-        let op = entry.maybe::<String>("op")?.ok_or_else(|| entry.missing("op"))?;
-        let operation = operation(&op, &mut entry)?;
-        entry.end()?;
-        Ok(operation)
-    };
-    wanted.into_iter().enumerate().map(read).collect()
+    let page = asked.behalf.spaces(&prefix, after.as_ref(), limit, reading).await?;
+    let spaces = page.spaces.iter().map(ShownSpace::from).collect();
+    Ok(answer::done(&Shown { spaces, next: page.next.as_ref(), stale_ms: page.stale_ms })?)
 }
 
 async fn write(asked: &Asked, arguments: Arguments, wanted: Wanted) -> Result<Json, Not> {
@@ -257,6 +188,19 @@ async fn write(asked: &Asked, arguments: Arguments, wanted: Wanted) -> Result<Js
     let mut shown: Vec<_> = results.iter().map(ShownChange::from).collect();
     let single = if is_single { shown.pop() } else { None };
     Ok(answer::done(&Shown { sequence, single, results: (!is_single).then_some(shown) })?)
+}
+
+async fn drop_space(asked: &Asked, mut arguments: Arguments, options: Options) -> Result<Json, Not> {
+    #[derive(Serialize)]
+    struct Shown {
+        dropped: bool,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        keys: Option<u64>,
+    }
+    let space = arguments.space()?;
+    arguments.end()?;
+    let keys = asked.behalf.drop_space(&space, options).await?;
+    Ok(answer::done(&Shown { dropped: keys.is_some(), keys })?)
 }
 
 #[derive(Serialize)]

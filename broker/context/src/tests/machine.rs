@@ -17,17 +17,19 @@ pub(super) struct Shard {
     pub(super) sequence: u64,
     pub(super) time_ms: u64,
     pub(super) quotas: Quotas,
+    /// That of its commands.
+    pub(super) version: u16,
 }
 
 impl Shard {
     pub(super) fn new(quotas: Quotas) -> Self {
-        Self { memory: Memory::default(), sequence: 0, time_ms: 1_000_000, quotas }
+        Self { memory: Memory::default(), sequence: 0, time_ms: 1_000_000, quotas, version: 1 }
     }
 
     pub(super) fn entry(&mut self, body: &Body) -> Entry {
         self.sequence += 1;
         let body = Json::from_serialize(body).unwrap();
-        let command = Command { operation: Uuid::from_u128(1), version: 1, author: author("ann"), body };
+        let command = Command { operation: Uuid::from_u128(1), version: self.version, author: author("ann"), body };
         let shard = Contexts::shard_of(&space("s"));
         Entry { shard, sequence: self.sequence, time_ms: self.time_ms, command }
     }
@@ -58,7 +60,7 @@ impl Shard {
         self.apply(&body).unwrap().read::<Expired>().unwrap().expired
     }
 
-    fn drop(&mut self, name: &str) -> Option<u64> {
+    pub(super) fn drop(&mut self, name: &str) -> Option<u64> {
         self.apply(&Body::Drop { space: space(name) }).unwrap().read::<Dropped>().unwrap().keys
     }
 
@@ -71,7 +73,7 @@ impl Shard {
         reads::item(&self.memory, &space("s"), &key(name)).unwrap().map(|item| item.version)
     }
 
-    fn first(&self, name: &str) -> u64 {
+    pub(super) fn first(&self, name: &str) -> u64 {
         reads::log(&self.memory, &space(name), &LogQuery::default(), &|_| true).unwrap().first
     }
 
@@ -85,7 +87,7 @@ impl Shard {
     }
 }
 
-fn small() -> Quotas {
+pub(super) fn small() -> Quotas {
     Quotas { value_bytes: 20, keys: 3, bytes: 40, log_events: 5, log_bytes: 10_000, spaces: 2, operations: 4 }
 }
 

@@ -84,7 +84,7 @@ async fn check_against_schema(client: &Client, name: &str, shown: &Value) {
 async fn it_says_what_it_is_and_has() {
     let (contexts, _, _) = contexts();
     let connected = connect(&contexts);
-    assert!(connected.facts.has("tools") && connected.facts.has("resources"));
+    assert!(["tools", "resources", "completions"].iter().all(|name| connected.facts.has(name)));
     let client = Client(connected.upstream);
     let discovered = client.result(Method::Discover, json!({})).await;
     assert_eq!(discovered["supportedVersions"], json!(["2026-07-28"]));
@@ -96,8 +96,8 @@ async fn it_says_what_it_is_and_has() {
         let hint = |hint: &str| tool["annotations"][hint].as_bool().unwrap();
         let is_read = ["get", "list", "log", "snapshot", "spaces"].contains(&name);
         assert_eq!(hint("readOnlyHint"), is_read, "{name}");
-        assert_eq!(hint("idempotentHint"), is_read || name == "delete", "{name}");
-        assert_eq!(hint("destructiveHint"), ["put", "patch", "delete", "txn"].contains(&name), "{name}");
+        assert_eq!(hint("idempotentHint"), is_read || ["delete", "drop"].contains(&name), "{name}");
+        assert_eq!(hint("destructiveHint"), ["put", "patch", "delete", "drop", "txn"].contains(&name), "{name}");
         assert!(tool["description"].is_string());
         for schema in ["inputSchema", "outputSchema"] {
             assert_eq!(tool[schema]["type"], "object", "{name}");
@@ -108,7 +108,7 @@ async fn it_says_what_it_is_and_has() {
         names.push(name);
     }
     names.sort_unstable();
-    assert_eq!(names, ["append", "delete", "get", "list", "log", "patch", "put", "snapshot", "spaces", "txn"]);
+    assert_eq!(names, ["append", "delete", "drop", "get", "list", "log", "patch", "put", "snapshot", "spaces", "txn"]);
     let templates = client.result(Method::ResourceTemplatesList, json!({})).await;
     assert_eq!(templates["resourceTemplates"][0]["uriTemplate"], "ctx://{space}/{+key}");
     assert_eq!(client.result(Method::ResourcesList, json!({})).await["resources"], json!([]));
@@ -167,6 +167,10 @@ async fn every_tool() {
         (&"s".into(), &3.into(), &"s".into())
     );
     assert_eq!(client.done("spaces", json!({ "after": "s" })).await["spaces"][0]["name"], "t");
+    assert_eq!(client.done("drop", json!({ "space": "s" })).await, json!({ "dropped": true, "keys": 3 }));
+    assert_eq!(client.done("drop", json!({ "space": "s" })).await, json!({ "dropped": false }));
+    let left = client.done("spaces", json!({ "prefix": "s" })).await;
+    assert_eq!((&left["spaces"], left.get("stale_ms")), (&json!([]), None));
 }
 
 #[tokio::test]
@@ -215,7 +219,7 @@ async fn failures_are_told_so_that_a_model_can_act() {
         ("spaces", json!({ "at_least": 1 }), "at_least: does not go here"),
         ("get", json!({ "space": "s", "key": "a", "level": "local", "at_least": 1 }), "at_least: goes with no other"),
         ("put", json!({ "space": "s", "key": "a" }), "value: is missing"),
-        ("put", json!({ "space": "s", "key": "a", "value": 1, "ttl_ms": -1 }), "ttl_ms: invalid value"),
+        ("put", json!({ "space": "s", "key": "a", "value": 1, "ttl_ms": -1 }), "ttl_ms: must be a whole number from 1"),
         ("put", json!({ "space": "s", "key": "a", "value": 1, "operation": "x" }), "operation: "),
         (
             "put",
@@ -262,6 +266,14 @@ async fn failures_are_told_so_that_a_model_can_act() {
     assert_eq!(error.kind, ErrorKind::Unavailable);
     let stale = client.done("get", json!({ "space": "s", "key": "a" })).await;
     assert_eq!(stale["stale_ms"], 1500);
+    for (tool, arguments) in [
+        ("list", json!({ "space": "s" })),
+        ("log", json!({ "space": "s" })),
+        ("snapshot", json!({ "space": "s" })),
+        ("spaces", json!({})),
+    ] {
+        assert_eq!(client.done(tool, arguments).await["stale_ms"], 1500, "{tool}");
+    }
 }
 
 #[tokio::test]
@@ -291,7 +303,11 @@ async fn a_snapshot_that_is_too_large_is_refused() {
     let mut after = Value::Null;
     let mut keys = 0;
     loop {
-        let page = client.done("list", json!({ "space": "s", "values": true, "after": after })).await;
+        let mut asked = json!({ "space": "s", "values": true });
+        if !after.is_null() {
+            asked["after"] = after;
+        }
+        let page = client.done("list", asked).await;
         keys += page["items"].as_array().unwrap().len();
         after = page["next"].clone();
         if after.is_null() {

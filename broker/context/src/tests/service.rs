@@ -70,10 +70,13 @@ async fn what_is_written_is_read() {
     let info = ann.describe(&plan, now()).await.unwrap().value.unwrap();
     assert_eq!((info.keys, info.events, info.last), (3, 4, 2));
     ann.write(&space("a"), Transaction::one(put("x", "1")), options()).await.unwrap();
-    let names = |found: Vec<crate::SpaceInfo>| found.iter().map(|info| info.name.to_string()).collect::<Vec<_>>();
+    let names = |found: crate::SpacePage| found.spaces.iter().map(|info| info.name.to_string()).collect::<Vec<_>>();
     assert_eq!(names(ann.spaces("", None, 0, now()).await.unwrap()), ["a", "plan"]);
     assert_eq!(names(ann.spaces("p", None, 0, now()).await.unwrap()), ["plan"]);
     assert_eq!(names(ann.spaces("", Some(&space("a")), 0, now()).await.unwrap()), ["plan"]);
+    let page = ann.spaces("", None, 1, now()).await.unwrap();
+    assert_eq!((page.next.as_ref(), names(page.clone())), (Some(&space("a")), vec!["a".to_owned()]));
+    assert_eq!(ann.spaces("p", None, 1, now()).await.unwrap().next, None);
     assert_eq!(ann.drop_space(&plan, options()).await.unwrap(), Some(3));
     assert_eq!(ann.describe(&plan, now()).await.unwrap().value, None);
 }
@@ -192,10 +195,10 @@ async fn what_may_not_be_read_is_not_there() {
     assert_eq!(bob.get_many(&s, &[key("shut/a")], now()).await.unwrap().value, [None]);
     let told = bob.describe(&s, now()).await.unwrap().value.unwrap();
     assert_eq!((told.keys, told.bytes, told.events, told.log_bytes, told.last), (0, 0, 0, 0, 0));
-    assert_eq!(bob.spaces("", None, 0, now()).await.unwrap(), [told]);
-    assert_eq!(ann.spaces("", None, 0, now()).await.unwrap()[0].keys, 2);
+    assert_eq!(bob.spaces("", None, 0, now()).await.unwrap().spaces, [told]);
+    assert_eq!(ann.spaces("", None, 0, now()).await.unwrap().spaces[0].keys, 2);
     assert!(eve.describe(&s, now()).await.unwrap().value.is_none());
-    assert!(eve.spaces("", None, 0, now()).await.unwrap().is_empty());
+    assert!(eve.spaces("", None, 0, now()).await.unwrap().spaces.is_empty());
     let denied = async |transaction| {
         let error = bob.write(&s, transaction, options()).await.unwrap_err();
         assert_eq!(error.kind, ErrorKind::Denied);

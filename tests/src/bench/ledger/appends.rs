@@ -19,7 +19,10 @@ use uuid::Uuid;
 
 use super::{Options, Table, table::Value};
 use crate::{
-    cluster::bus::{Bus, StoreSync},
+    cluster::{
+        bus::{Bus, StoreSync},
+        ground::Ground,
+    },
     nats::NatsServer,
 };
 
@@ -107,7 +110,7 @@ async fn start(store: Store) -> Result<Fixture> {
             vec![one.insert(server).url()]
         }
         Store::ThreeReplicas => {
-            let bus = three.insert(Bus::start(StoreSync::Cached).await?);
+            let bus = three.insert(Bus::start(&Ground::plain(StoreSync::Cached)).await?);
             bus.addresses().iter().map(|address| format!("nats://{address}")).collect()
         }
     };

@@ -15,6 +15,7 @@ use crate::{
     cluster::{
         bus::StoreSync,
         door::Door,
+        ground::Ground,
         journal::{Act, Outcome},
         world::{Endpoints, World},
     },
@@ -44,7 +45,7 @@ pub(super) async fn measure(options: &Options) -> Result<Table> {
         let mut door = Door::new(Endpoints::of_nodes([&node])?)?;
         table.add("one node, sled", &rounds(&mut door, 0, options).await?);
     }
-    let world = World::start(StoreSync::Cached).await?;
+    let world = World::start(&Ground::plain(StoreSync::Cached)).await?;
     let mut door = Door::new(world.endpoints())?;
     table.add("three nodes, JetStream R3, same node", &rounds(&mut door, 0, options).await?);
     table.add("the same, watched at another node", &rounds(&mut door, 1, options).await?);

@@ -10,6 +10,7 @@ use super::{Options, Table, table::Value};
 use crate::cluster::{
     bus::StoreSync,
     door::Door,
+    ground::Ground,
     journal::{Act, Outcome},
     world::{COUNTER, NODES, World, name_of},
 };
@@ -26,7 +27,7 @@ pub(super) async fn measure(options: &Options) -> Result<Table> {
         options.rounds
     );
     let mut table = Table::new(title, &["until answered"]);
-    let mut world = World::start(StoreSync::Cached).await?;
+    let mut world = World::start(&Ground::plain(StoreSync::Cached)).await?;
     let mut door = Door::new(world.endpoints())?;
     for (name, gently) in [("kill -9", false), ("SIGTERM", true)] {
         let mut rounds = Vec::new();

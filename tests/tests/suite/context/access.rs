@@ -14,6 +14,11 @@ token = \"w\"
 name = \"reader\"
 token = \"r\"
 contexts = [\"public:read\", \"inbox/reader/*:append\"]
+
+[[principals]]
+name = \"keeper\"
+token = \"k\"
+contexts = [\"inbox:admin\"]
 ";
 
 async fn call(caller: &Caller, tool: &str, arguments: Value) -> Value {
@@ -48,6 +53,7 @@ async fn a_principal_does_what_its_list_says() {
         ("put", json!({ "space": "public", "key": "k", "value": 1 })),
         ("put", json!({ "space": "inbox", "key": "reader/notes", "value": [] })),
         ("append", json!({ "space": "inbox", "key": "writer/notes", "values": [1] })),
+        ("drop", json!({ "space": "public" })),
     ] {
         let refused = call(&reader, tool, arguments).await;
         assert_eq!((&refused["isError"], &refused["structuredContent"]["kind"]), (&json!(true), &json!("denied")));
@@ -56,7 +62,11 @@ async fn a_principal_does_what_its_list_says() {
     assert_ne!(call(&reader, "append", append).await["isError"], true);
     let got = call(&writer, "get", json!({ "space": "inbox", "key": "reader/notes" })).await;
     assert_eq!(got["structuredContent"]["item"]["writer"]["principal"], "reader", "{got}");
-    // The operator may drop a space; who may write may not.
+    // The operator may drop a space, and who was given the right; who may write may not.
+    let refused = call(&writer, "drop", json!({ "space": "private" })).await;
+    assert_eq!(refused["structuredContent"]["kind"], "denied", "{refused}");
+    let dropped = call(&caller("k"), "drop", json!({ "space": "inbox" })).await;
+    assert_eq!(dropped["structuredContent"], json!({ "dropped": true, "keys": 2 }));
     let mut contexts = world.first().contexts().await.unwrap();
     let drop = spanwire_rpc::v1::ContextDropSpaceRequest { space: "private".into(), ..Default::default() };
     assert!(contexts.drop_space(drop).await.unwrap().into_inner().dropped);

@@ -14,7 +14,7 @@ use super::{
 
 pub(super) async fn check(world: &mut World) {
     let listed = Caller::new(world.first().mcp_url("")).tools().await.unwrap();
-    for tool in ["get", "put", "patch", "delete", "append", "txn", "list", "log", "snapshot", "spaces"] {
+    for tool in ["get", "put", "patch", "delete", "drop", "append", "txn", "list", "log", "snapshot", "spaces"] {
         assert!(listed.contains(&format!("context__{tool}")), "no {tool} in {listed:?}");
     }
     for revision in [Revision::V2026_07_28, Revision::V2025_11_25] {
@@ -23,16 +23,45 @@ pub(super) async fn check(world: &mut World) {
         let space = format!("mcp-{}", revision.as_str());
         tools(world, &writer, &reader, &space).await;
         resources(&writer, &reader, &space).await;
+        completions(&writer, &reader, &space).await;
+        let dropped = good(&writer, "drop", json!({ "space": space })).await;
+        assert_eq!(dropped["dropped"], true, "{dropped}");
     }
 }
 
-async fn open(node: &Node, revision: Revision) -> Client {
+/// What a host offers while somebody fills in the template.
+async fn completions(writer: &Client, reader: &Client, space: &str) {
+    let operations = |from: usize| -> Vec<Value> {
+        (from..from + 60).map(|n| json!({ "op": "put", "key": format!("many/{n:03}"), "value": n })).collect()
+    };
+    let mut sequence = json!(0);
+    for from in [0, 60] {
+        sequence =
+            good(writer, "txn", json!({ "space": space, "operations": operations(from) })).await["sequence"].clone();
+    }
+    good(reader, "get", json!({ "space": space, "key": "many/119", "at_least": sequence })).await;
+    let completed = async |name: &str, typed: &str| {
+        let params = json!({
+            "ref": { "type": "ref/resource", "uri": "context+ctx://{space}/{+key}" },
+            "argument": { "name": name, "value": typed },
+            "context": { "arguments": { "space": space } },
+        });
+        result(reader, "completion/complete", params).await["completion"].clone()
+    };
+    assert_eq!(completed("space", space).await, json!({ "values": [space], "hasMore": false }));
+    assert_eq!(completed("key", "many/11").await["values"].as_array().map(Vec::len), Some(10));
+    let all = completed("key", "many/").await;
+    let values = all["values"].as_array().unwrap();
+    assert_eq!((values.len(), &values[99], &all["hasMore"]), (100, &json!("many/099"), &json!(true)));
+}
+
+pub(super) async fn open(node: &Node, revision: Revision) -> Client {
     let declared = Declared { revision, capabilities: json!({}), name: "suite".into() };
     HttpClient::open(vec![node.mcp_url("")], "anybody", declared).await.unwrap()
 }
 
 /// The result of a request.
-async fn result(client: &Client, method: &str, params: Value) -> Value {
+pub(super) async fn result(client: &Client, method: &str, params: Value) -> Value {
     let response = client.call(method, params).await.unwrap();
     assert!(response.get("error").is_none(), "{method}: {response}");
     response["result"].clone()
@@ -127,7 +156,7 @@ async fn resources(writer: &Client, reader: &Client, space: &str) {
 }
 
 /// Returns when whatever happens from now on is told.
-async fn subscribe(client: &Client, uri: &str) {
+pub(super) async fn subscribe(client: &Client, uri: &str) {
     if !client.is_modern() {
         result(client, "resources/subscribe", json!({ "uri": uri })).await;
         return;

@@ -1,6 +1,9 @@
 //! The leader of the leases dies, and for some seconds nobody can renew any: a server stays where it is when its lease allows for that.
 
-use spanwire_tests::cluster::bus::{Bus, StoreSync};
+use spanwire_tests::cluster::{
+    bus::{Bus, StoreSync},
+    ground::Ground,
+};
 
 use super::*;
 
@@ -9,7 +12,7 @@ const PATIENT: &str = "[limits]\nlease_ttl_ms = 60000\n";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_placed_server_goes_on_while_a_leader_is_elected_if_its_lease_is_long_enough() {
-    let mut bus = Bus::start(StoreSync::default()).await.unwrap();
+    let mut bus = Bus::start(&Ground::plain(StoreSync::default())).await.unwrap();
     let urls: Vec<String> = bus.addresses().iter().map(|address| format!("nats://{address}")).collect();
     let mut nodes = Vec::new();
     for id in ["a", "b"] {

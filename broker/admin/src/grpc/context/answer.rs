@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use spanwire_context::{
-    Contexts, Event, EventKind, EventPage, Item, Quotas, Seen, SpaceInfo, SpaceName, Writer, Written,
+    Contexts, Event, EventKind, EventPage, Item, Quotas, Seen, SpaceInfo, SpaceName, SpacePage, Writer, Written,
 };
 use spanwire_mcp::Json;
 use spanwire_rpc::v1;
@@ -97,9 +97,10 @@ pub(super) fn versions(seen: Seen<Vec<Event>>) -> v1::ContextLogResponse {
 /// The parts of a snapshot.
 pub(super) fn snapshot(seen: Seen<Vec<Item>>) -> impl Iterator<Item = v1::ContextSnapshotPart> + Send {
     use v1::context_snapshot_part::Part;
-    let parts = std::iter::once(Part::Sequence(seen.sequence))
-        .chain(seen.value.into_iter().map(|item| Part::Entry(entry(item))));
-    parts.map(|part| v1::ContextSnapshotPart { part: Some(part) })
+    let stale_ms = seen.stale_ms.unwrap_or_default();
+    let head = v1::ContextSnapshotPart { part: Some(Part::Sequence(seen.sequence)), stale_ms };
+    let entries = seen.value.into_iter().map(|item| Part::Entry(entry(item)));
+    std::iter::once(head).chain(entries.map(|part| v1::ContextSnapshotPart { part: Some(part), stale_ms: 0 }))
 }
 
 fn space(info: &SpaceInfo) -> v1::ContextSpace {
@@ -114,12 +115,13 @@ fn space(info: &SpaceInfo) -> v1::ContextSpace {
     }
 }
 
-/// A page of at most `limit` spaces.
-pub(super) fn spaces(mut spaces: Vec<SpaceInfo>, limit: usize) -> v1::ContextListSpacesResponse {
-    let more = spaces.len() > limit;
-    spaces.truncate(limit);
-    let next = spaces.last().filter(|_| more).map(|last| last.name.to_string()).unwrap_or_default();
-    v1::ContextListSpacesResponse { spaces: spaces.iter().map(space).collect(), next }
+/// A page of spaces.
+pub(super) fn spaces(page: SpacePage) -> v1::ContextListSpacesResponse {
+    v1::ContextListSpacesResponse {
+        spaces: page.spaces.iter().map(space).collect(),
+        next: page.next.map(|next| next.to_string()).unwrap_or_default(),
+        stale_ms: page.stale_ms.unwrap_or_default(),
+    }
 }
 
 /// A space; without one when it is not there.

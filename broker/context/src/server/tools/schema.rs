@@ -2,10 +2,31 @@
 
 use serde_json::{Value, json};
 
-use crate::{MAX_EVENT_VALUE, MAX_PAGE};
+use super::super::arguments::{MAX_PREFIX, MAX_WHOLE};
+use crate::{MAX_EVENT_VALUE, MAX_PAGE, Quotas, patch::MAX_STEPS};
+
+/// What [`crate::SpaceName`] takes.
+fn space_name(description: &str) -> Value {
+    json!({ "type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", "description": description })
+}
+
+/// What [`crate::Key`] takes, but for its limit, which is in bytes and not in characters.
+fn key_name(description: &str) -> Value {
+    json!({
+        "type": "string",
+        "minLength": 1,
+        "maxLength": 512,
+        "pattern": "^[^\\u0000-\\u001f\\u007f-\\u009f]+$",
+        "description": description,
+    })
+}
+
+fn whole(least: u64, most: u64, description: &str) -> Value {
+    json!({ "type": "integer", "minimum": least, "maximum": most, "description": description })
+}
 
 pub(super) fn in_space(more: &[(&str, Value)]) -> Value {
-    let mut properties = json!({ "space": text("The space: 1 to 64 of A-Z, a-z, 0-9, . _ and -.") });
+    let mut properties = json!({ "space": space_name("The space: 1 to 64 of A-Z, a-z, 0-9, . _ and -.") });
     for (name, schema) in more {
         properties[*name] = schema.clone();
     }
@@ -19,19 +40,34 @@ pub(super) fn at_key(more: &[(&str, Value)]) -> Value {
 }
 
 pub(super) fn key() -> Value {
-    text("The key: up to 512 bytes, parts separated by /, such as team/plan.")
+    key_name("The key: up to 512 bytes, parts separated by /, such as team/plan.")
 }
 
 pub(super) fn text(description: &str) -> Value {
     json!({ "type": "string", "description": description })
 }
 
-pub(super) fn prefix() -> Value {
-    text("Only keys that begin with this.")
+/// Of keys, or of spaces.
+pub(super) fn prefix(of: &str) -> Value {
+    json!({ "type": "string", "maxLength": MAX_PREFIX, "description": format!("Only {of} that begin with this.") })
+}
+
+const AFTER: &str = "Only what comes after this: the next of the page before.";
+
+pub(super) fn after_key() -> Value {
+    key_name(AFTER)
+}
+
+pub(super) fn after_space() -> Value {
+    space_name(AFTER)
 }
 
 pub(super) fn limit() -> Value {
-    json!({ "type": "integer", "minimum": 1, "maximum": MAX_PAGE, "description": "How many at most. Default: 100." })
+    whole(1, MAX_PAGE as u64, "How many at most. Default: 100.")
+}
+
+pub(super) fn from() -> Value {
+    whole(0, MAX_WHOLE, "The first sequence. Default: the oldest event that is kept.")
 }
 
 pub(super) fn level() -> Value {
@@ -52,7 +88,7 @@ pub(super) fn level_of_all() -> Value {
 }
 
 pub(super) fn at_least() -> Value {
-    json!({ "type": "integer", "minimum": 0, "description": "The sequence of a write that must be seen." })
+    whole(0, MAX_WHOLE, "The sequence of a write that must be seen.")
 }
 
 pub(super) fn sequence() -> Value {
@@ -64,7 +100,7 @@ pub(super) fn stale_ms() -> Value {
 }
 
 pub(super) fn if_version() -> Value {
-    json!({ "type": "integer", "minimum": 1, "description": "Only if the key is there in this version." })
+    whole(1, MAX_WHOLE, "Only if the key is there in this version.")
 }
 
 pub(super) fn if_absent() -> Value {
@@ -75,6 +111,7 @@ pub(super) fn operation_id() -> Value {
     json!({
         "type": "string",
         "format": "uuid",
+        "pattern": "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$",
         "description": "An id of your own for this write: repeated under the same id it is done once and answers the same.",
     })
 }
@@ -143,7 +180,7 @@ pub(super) fn value() -> Value {
 }
 
 pub(super) fn ttl_ms() -> Value {
-    json!({ "type": "integer", "minimum": 1, "description": "Milliseconds after which the key goes by itself." })
+    whole(1, MAX_WHOLE, "Milliseconds after which the key goes by itself.")
 }
 
 pub(super) fn merge() -> Value {
@@ -151,8 +188,26 @@ pub(super) fn merge() -> Value {
 }
 
 pub(super) fn steps() -> Value {
-    let description = "A JSON patch (RFC 6902), instead of merge.";
-    json!({ "type": "array", "items": { "type": "object" }, "description": description })
+    let pointer = || json!({ "type": "string", "pattern": "^(/([^~/]|~[01])*)*$" });
+    let step = |ops: &[&str], needed: &[&str]| {
+        json!({
+            "properties": { "op": { "enum": ops }, "path": pointer(), "from": pointer(), "value": {} },
+            "required": ([&["op", "path"], needed].concat()),
+        })
+    };
+    json!({
+        "type": "array",
+        "maxItems": MAX_STEPS,
+        "items": {
+            "type": "object",
+            "anyOf": [
+                step(&["add", "replace", "test"], &["value"]),
+                step(&["remove"], &[]),
+                step(&["move", "copy"], &["from"]),
+            ],
+        },
+        "description": "A JSON patch (RFC 6902), instead of merge.",
+    })
 }
 
 pub(super) fn values() -> Value {
@@ -160,40 +215,55 @@ pub(super) fn values() -> Value {
 }
 
 pub(super) fn conditions() -> Value {
+    let condition = |properties: Value, needed: &str| {
+        json!({
+            "type": "object",
+            "properties": properties,
+            "required": ["key", needed],
+            "additionalProperties": false,
+        })
+    };
+    let version = whole(1, MAX_WHOLE, "It must be there in this version.");
+    let exists = json!({ "type": "boolean", "description": "It must be there, or must not." });
     json!({
         "type": "array",
+        "maxItems": Quotas::CEILING.operations,
         "description": "What must hold, or nothing is done.",
         "items": {
-            "type": "object",
-            "properties": {
-                "key": key(),
-                "version": { "type": "integer", "description": "It must be there in this version." },
-                "exists": { "type": "boolean", "description": "It must be there, or must not." },
-            },
-            "required": ["key"],
-            "additionalProperties": false,
+            "anyOf": [
+                condition(json!({ "key": key(), "version": version, "exists": { "const": true } }), "version"),
+                condition(json!({ "key": key(), "exists": exists }), "exists"),
+            ],
         },
     })
 }
 
 pub(super) fn operations() -> Value {
+    let operation = |op: &str, more: Value, needed: &[&str]| {
+        let mut properties = json!({ "op": { "type": "string", "const": op }, "key": key() });
+        for (name, schema) in more.as_object().into_iter().flatten() {
+            properties[name] = schema.clone();
+        }
+        json!({
+            "type": "object",
+            "properties": properties,
+            "required": ([&["op", "key"], needed].concat()),
+            "additionalProperties": false,
+        })
+    };
     json!({
         "type": "array",
         "minItems": 1,
+        "maxItems": Quotas::CEILING.operations,
         "description": "What is done, in order; a key stands in one of them at most.",
         "items": {
-            "type": "object",
-            "properties": {
-                "op": { "type": "string", "enum": ["put", "patch", "delete", "append"] },
-                "key": key(),
-                "value": value(),
-                "ttl_ms": ttl_ms(),
-                "merge": merge(),
-                "steps": steps(),
-                "values": values(),
-            },
-            "required": ["op", "key"],
-            "additionalProperties": false,
+            "anyOf": [
+                operation("put", json!({ "value": value(), "ttl_ms": ttl_ms() }), &["value"]),
+                operation("patch", json!({ "merge": merge() }), &["merge"]),
+                operation("patch", json!({ "steps": steps() }), &["steps"]),
+                operation("delete", json!({}), &[]),
+                operation("append", json!({ "values": values() }), &["values"]),
+            ],
         },
     })
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use clap::builder::{RangedU64ValueParser, TypedValueParser};
 use serde_json::value::RawValue;
 
 use crate::{failure::Failure, raw};
@@ -17,6 +18,11 @@ pub(super) fn json(text: &str) -> Result<Bytes, Failure> {
         Err(error) => Err(Failure::usage(format!("\"{text}\" is not JSON: {error}"))
             .with_hint("a text is JSON with quotes of its own, as in '\"hello\"'; @FILE reads a file, - reads stdin")),
     }
+}
+
+/// How many of something, at least one: on the wire 0 stands for a number of the node's own.
+pub(super) fn count() -> impl TypedValueParser<Value = usize> {
+    RangedU64ValueParser::<usize>::new().range(1..)
 }
 
 /// A duration such as `500ms`, `30s`, `10m`, `2h` or `7d`.
@@ -58,6 +64,9 @@ mod tests {
         assert_eq!(json(&format!("@{}", file.path().display())).unwrap(), "[1,2]");
         let error = json("hello").unwrap_err();
         assert!(error.text.starts_with("\"hello\" is not JSON") && error.hint.unwrap().contains("'\"hello\"'"));
+        std::fs::write(file.path(), [0x22, 0xff, 0x00, 0x22]).unwrap();
+        let error = json(&format!("@{}", file.path().display())).unwrap_err();
+        assert!(error.text.ends_with("is not JSON: it is not UTF-8"), "{}", error.text);
         assert!(json("@/no/such/file").unwrap_err().text.starts_with("/no/such/file: "));
     }
 }

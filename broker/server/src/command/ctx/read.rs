@@ -7,7 +7,7 @@ use spanwire_rpc::v1::{
     ContextLogRequest, ContextSpace,
 };
 
-use super::{Client, Level, refused::failure, show};
+use super::{Client, Level, input, refused::failure, show};
 use crate::{
     cli::Context,
     failure::{Exit, Failure},
@@ -44,8 +44,14 @@ pub(super) async fn get(
     Ok(())
 }
 
+/// Says so where there is nothing to show: a space that is misspelt is no error.
+fn nothing(what: &str, space: &str, prefix: &str, sequence: u64) -> String {
+    let of = if prefix.is_empty() { String::new() } else { format!(" of \"{prefix}\"") };
+    format!("no {what}{of} in space \"{space}\", up to sequence {sequence}")
+}
+
 /// Says so when the node could not reach the log.
-fn stale(stale_ms: u64) {
+pub(super) fn stale(stale_ms: u64) {
     if stale_ms > 0 {
         let text = format!("the log has been out of reach for {} s: there may be newer versions", stale_ms / 1000);
         note(format!("{} {text}", paint("stale:", Tone::Warn)));
@@ -64,7 +70,7 @@ pub(super) struct List {
     #[arg(long)]
     values: bool,
     /// How many keys at most
-    #[arg(long, value_name = "N", default_value_t = 1000)]
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = input::count())]
     limit: usize,
     #[command(flatten)]
     level: Level,
@@ -75,6 +81,7 @@ pub(super) struct List {
 struct Listed {
     entries: Vec<show::Document>,
     sequence: u64,
+    stale_ms: u64,
     truncated: bool,
 }
 
@@ -85,11 +92,12 @@ struct Logged {
     first: u64,
     next: Option<u64>,
     sequence: u64,
+    stale_ms: u64,
 }
 
 pub(super) async fn list(mut client: Client, args: List, context: &mut Context) -> Result<(), Failure> {
     let mut entries = Vec::new();
-    let mut after = String::new();
+    let (mut after, mut stale_ms) = (String::new(), 0);
     let (sequence, next) = loop {
         let left = u32::try_from(args.limit - entries.len()).unwrap_or(MAX_PAGE).min(MAX_PAGE);
         let request = ContextListRequest {
@@ -101,7 +109,7 @@ pub(super) async fn list(mut client: Client, args: List, context: &mut Context) 
             read: Some(args.level.to_message()),
         };
         let page = client.contexts.list(client.request(request)).await.map_err(failure)?.into_inner();
-        stale(page.stale_ms);
+        stale_ms = page.stale_ms.max(stale_ms);
         entries.extend(page.entries);
         if page.next.is_empty() || entries.len() >= args.limit {
             break (page.sequence, page.next);
@@ -110,9 +118,10 @@ pub(super) async fn list(mut client: Client, args: List, context: &mut Context) 
     };
     if context.out.json {
         let entries = entries.iter().map(show::entry_json).collect::<Result<_, _>>()?;
-        context.out.document(&Listed { entries, sequence, truncated: !next.is_empty() })?;
+        context.out.document(&Listed { entries, sequence, stale_ms, truncated: !next.is_empty() })?;
         return Ok(());
     }
+    stale(stale_ms);
     let now_ms = now_ms();
     let mut headers = show::ENTRY.to_vec();
     headers.extend(args.values.then_some("value"));
@@ -122,6 +131,9 @@ pub(super) async fn list(mut client: Client, args: List, context: &mut Context) 
         row
     };
     context.out.table(&headers, entries.iter().map(row).collect())?;
+    if entries.is_empty() {
+        note(nothing("keys", &args.space, &args.prefix, sequence));
+    }
     if !next.is_empty() {
         note(format!("there are more than {}: narrow it with a prefix, or raise --limit", entries.len()));
     }
@@ -143,7 +155,7 @@ pub(super) struct Log {
     #[arg(long, value_name = "SEQUENCE", default_value_t = 0, hide_default_value = true)]
     from: u64,
     /// How many changes at most
-    #[arg(long, value_name = "N", default_value_t = 1000)]
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = input::count())]
     limit: usize,
     #[command(flatten)]
     level: Level,
@@ -151,7 +163,7 @@ pub(super) struct Log {
 
 pub(super) async fn log(mut client: Client, args: Log, context: &mut Context) -> Result<(), Failure> {
     let mut events: Vec<ContextEvent> = Vec::new();
-    let mut from = args.from;
+    let (mut from, mut stale_ms) = (args.from, 0);
     let (first, next, sequence) = loop {
         let request = ContextLogRequest {
             space: args.space.clone(),
@@ -163,7 +175,7 @@ pub(super) async fn log(mut client: Client, args: Log, context: &mut Context) ->
             key: args.key.clone().unwrap_or_default(),
         };
         let page = client.contexts.log(client.request(request)).await.map_err(failure)?.into_inner();
-        stale(page.stale_ms);
+        stale_ms = page.stale_ms.max(stale_ms);
         events.extend(page.events);
         if page.next == 0 || events.len() >= args.limit {
             break (page.first, page.next, page.sequence);
@@ -172,11 +184,16 @@ pub(super) async fn log(mut client: Client, args: Log, context: &mut Context) ->
     };
     if context.out.json {
         let events = events.iter().map(show::event_json).collect::<Result<_, _>>()?;
-        context.out.document(&Logged { events, first, next: Some(next).filter(|next| *next > 0), sequence })?;
+        let next = Some(next).filter(|next| *next > 0);
+        context.out.document(&Logged { events, first, next, sequence, stale_ms })?;
         return Ok(());
     }
+    stale(stale_ms);
     for event in &events {
         context.out.line(show::event_line(event))?;
+    }
+    if events.is_empty() {
+        note(nothing("changes", &args.space, args.key.as_ref().unwrap_or(&args.prefix), sequence));
     }
     if next > 0 {
         note(format!("there are more: go on with --from {next}"));
@@ -191,11 +208,12 @@ pub(super) async fn spaces(
     context: &mut Context,
 ) -> Result<(), Failure> {
     let mut spaces: Vec<ContextSpace> = Vec::new();
-    let mut after = String::new();
+    let (mut after, mut stale_ms) = (String::new(), 0);
     loop {
         let read = Some(level.to_message());
         let request = ContextListSpacesRequest { read, prefix: prefix.clone(), after, limit: MAX_PAGE };
         let page = client.contexts.list_spaces(client.request(request)).await.map_err(failure)?.into_inner();
+        stale_ms = page.stale_ms.max(stale_ms);
         spaces.extend(page.spaces);
         if page.next.is_empty() {
             break;
@@ -204,9 +222,10 @@ pub(super) async fn spaces(
     }
     if context.out.json {
         let spaces: Vec<Value> = spaces.iter().map(show::space_json).collect();
-        context.out.document(&json!({ "spaces": spaces }))?;
+        context.out.document(&json!({ "spaces": spaces, "stale_ms": stale_ms }))?;
         return Ok(());
     }
+    stale(stale_ms);
     if spaces.is_empty() {
         context.out.line("no spaces: the first \"spanwire ctx put SPACE KEY JSON\" makes one")?;
         return Ok(());

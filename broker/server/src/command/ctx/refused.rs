@@ -51,7 +51,7 @@ fn of_quota(quota: &str) -> String {
         "keys" => "max_keys",
         "bytes" => "max_bytes",
         "log_events" => "log_events",
-        "spaces" => return "remove a space that is not needed: \"spanwire ctx drop\"".to_owned(),
+        "spaces" => return "\"spanwire ctx spaces\" lists them, \"spanwire ctx drop SPACE --yes\" removes one that is not needed".to_owned(),
         "operations" => return "do it in several transactions".to_owned(),
         _ => return "delete what is not needed".to_owned(),
     };

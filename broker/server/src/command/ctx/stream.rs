@@ -3,11 +3,11 @@
 use serde::Serialize;
 use spanwire_rpc::v1::{ContextSnapshotRequest, ContextWatchRequest, context_snapshot_part::Part};
 
-use super::{Client, Level, refused::failure, show};
+use super::{Client, Level, read::stale, refused::failure, show};
 use crate::{
     cli::Context,
     failure::Failure,
-    output::{note, now_ms},
+    output::{Tone, note, now_ms, paint},
 };
 
 /// Arguments of `spanwire ctx watch`.
@@ -32,6 +32,9 @@ pub(super) async fn watch(mut client: Client, args: Watch, context: &mut Context
         without_values: false,
     };
     let mut events = client.contexts.watch(client.request(request)).await.map_err(failure)?.into_inner();
+    if args.from.is_none() && !context.out.json {
+        note(paint("from now on; --from 1 begins with what is kept of what happened", Tone::Dim));
+    }
     let mut seen = None;
     loop {
         match events.message().await {
@@ -65,6 +68,7 @@ fn wire_from(from: Option<u64>) -> u64 {
 #[derive(Serialize)]
 struct Taken {
     sequence: u64,
+    stale_ms: u64,
     entries: Vec<show::Document>,
 }
 
@@ -84,8 +88,9 @@ pub(super) async fn snapshot(mut client: Client, args: Snapshot, context: &mut C
     let request =
         ContextSnapshotRequest { space: args.space, prefix: args.prefix, read: Some(args.level.to_message()) };
     let mut parts = client.contexts.snapshot(client.request(request)).await.map_err(failure)?.into_inner();
-    let (mut sequence, mut entries) = (0, Vec::new());
+    let (mut sequence, mut stale_ms, mut entries) = (0, 0, Vec::new());
     while let Some(part) = parts.message().await.map_err(failure)? {
+        stale_ms = part.stale_ms.max(stale_ms);
         match part.part {
             Some(Part::Sequence(at)) => sequence = at,
             Some(Part::Entry(entry)) => entries.push(entry),
@@ -94,9 +99,10 @@ pub(super) async fn snapshot(mut client: Client, args: Snapshot, context: &mut C
     }
     if context.out.json {
         let entries = entries.iter().map(show::entry_json).collect::<Result<_, _>>()?;
-        context.out.document(&Taken { sequence, entries })?;
+        context.out.document(&Taken { sequence, stale_ms, entries })?;
         return Ok(());
     }
+    stale(stale_ms);
     let now_ms = now_ms();
     let mut headers = show::ENTRY.to_vec();
     headers.push("value");

@@ -1,0 +1,192 @@
+//! No tool takes what its schema does not publish: each argument of each tool, wrong in every way that its schema says.
+
+use serde_json::{Value, json};
+use spanwire_mcp::Method;
+
+use super::{server::Client, service::contexts};
+
+/// Arguments with which each tool does something.
+fn good(tool: &str) -> Value {
+    let read = json!({ "space": "s", "level": "at_least", "at_least": 1 });
+    let with = |mut all: Value, more: Value| {
+        for (name, value) in more.as_object().unwrap() {
+            all[name] = value.clone();
+        }
+        all
+    };
+    let id = "0b2c6ab4-29b9-4a07-b3a5-2b4b6a9a2e57";
+    let write = json!({ "space": "s", "key": "k", "operation": id });
+    match tool {
+        "get" => with(read, json!({ "key": "k" })),
+        "list" => with(read, json!({ "prefix": "k", "after": "a", "limit": 1, "values": true })),
+        "log" => with(read, json!({ "prefix": "k", "from": 1, "limit": 1.0, "values": true })),
+        "snapshot" => read,
+        "spaces" => json!({ "prefix": "s", "after": "a", "limit": 1000, "level": "linearizable" }),
+        "put" => with(write, json!({ "value": null, "ttl_ms": 1e9, "if_version": 1 })),
+        "patch" => {
+            let steps = json!([{ "op": "add", "path": "", "value": [1], "why": "unknown members are passed over" }]);
+            with(write, json!({ "steps": steps, "if_absent": false }))
+        }
+        "append" => with(write, json!({ "values": [null], "if_absent": false })),
+        "delete" => with(write, json!({ "if_absent": false })),
+        "drop" => json!({ "space": "none", "operation": id }),
+        "txn" => json!({
+            "space": "s",
+            "operation": id,
+            "conditions": [{ "key": "k", "exists": true }, { "key": "none", "exists": false }],
+            "operations": [{ "op": "put", "key": "k", "value": [], "ttl_ms": 60_000 }],
+        }),
+        other => panic!("no arguments for {other}"),
+    }
+}
+
+/// What is wrong for a property.
+fn wrong(name: &str, schema: &Value) -> Vec<Value> {
+    let mut wrong = vec![json!(null), json!({})];
+    match schema["type"].as_str() {
+        Some("string") => {
+            wrong.extend([json!(5), json!(true), json!([])]);
+            if let Some(most) = schema["maxLength"].as_u64() {
+                wrong.push(json!("x".repeat(usize::try_from(most).unwrap() + 1)));
+            }
+            if schema.get("minLength").or(schema.get("pattern")).is_some() {
+                wrong.extend([json!(""), json!("a\nb")]);
+            }
+            if schema.get("enum").is_some() {
+                wrong.push(json!("best"));
+            }
+            if schema["format"] == "uuid" {
+                wrong.extend([json!("0b2c6ab429b94a07b3a52b4b6a9a2e57"), json!("x")]);
+            }
+        }
+        Some("integer") => {
+            let (least, most) = (schema["minimum"].as_i64().unwrap(), schema["maximum"].as_u64().unwrap());
+            wrong.extend([
+                json!(least - 1),
+                json!(most + 1),
+                json!(-1),
+                json!(1.5),
+                json!(1e30),
+                json!("1"),
+                json!(true),
+            ]);
+        }
+        Some("boolean") => wrong.extend([json!(1), json!("true"), json!([])]),
+        Some("array") => {
+            wrong.extend([json!(1), json!("[]")]);
+            if schema["minItems"] == 1 {
+                wrong.push(json!([]));
+            }
+            if schema["items"].get("anyOf").is_some() {
+                wrong.extend([json!([5]), json!([null]), json!([{}])]);
+            }
+            if let Some(most) = schema["maxItems"].as_u64() {
+                wrong.push(json!(vec![json!({}); usize::try_from(most).unwrap() + 1]));
+            }
+        }
+        _ if ["value", "merge"].contains(&name) => wrong.clear(),
+        other => panic!("{name} is of type {other:?}"),
+    }
+    wrong
+}
+
+#[tokio::test]
+async fn no_tool_takes_what_its_schema_does_not_publish() {
+    let (contexts, ledger, _) = contexts();
+    let client = Client::of(&contexts);
+    let (is_done, _) = client.tool_by("ann", "put", json!({ "space": "s", "key": "k", "value": [] })).await;
+    assert!(is_done);
+    let listed = client.result(Method::ToolsList, json!({})).await;
+    let tools = listed["tools"].as_array().unwrap();
+    assert_eq!(tools.len(), 11);
+    for tool in tools {
+        let (name, schema) = (tool["name"].as_str().unwrap(), &tool["inputSchema"]);
+        assert_eq!(schema["additionalProperties"], false, "{name}");
+        let refused = async |argument: &str, arguments: &Value| {
+            let before = ledger.entries(crate::Contexts::shard_of(&super::space("s"))).len();
+            let (is_done, shown) = client.tool_by("ann", name, arguments.clone()).await;
+            assert!(!is_done, "{name} took {arguments}: {shown}");
+            assert_eq!(shown["kind"], "invalid_params", "{name} {arguments}: {shown}");
+            let text = shown["text"].as_str().unwrap();
+            assert!(text.starts_with(argument), "{name} {arguments}: {text}");
+            // Nothing of it gets into the log.
+            assert_eq!(
+                ledger.entries(crate::Contexts::shard_of(&super::space("s"))).len(),
+                before,
+                "{name} {arguments}"
+            );
+        };
+        let mut unknown = good(name);
+        unknown["if_vresion"] = json!(1);
+        refused("if_vresion: there is no such argument", &unknown).await;
+        for (argument, schema) in schema["properties"].as_object().unwrap() {
+            for value in wrong(argument, schema) {
+                let mut arguments = good(name);
+                // Steps go without it.
+                if argument == "merge" {
+                    arguments.as_object_mut().unwrap().remove("steps");
+                }
+                arguments[argument] = value;
+                refused(argument, &arguments).await;
+            }
+        }
+        for required in schema["required"].as_array().unwrap() {
+            let mut arguments = good(name);
+            let argument = required.as_str().unwrap();
+            arguments.as_object_mut().unwrap().remove(argument);
+            refused(&format!("{argument}: is missing"), &arguments).await;
+        }
+    }
+    // What was right above is right.
+    for tool in tools {
+        let name = tool["name"].as_str().unwrap();
+        let (is_done, shown) = client.tool_by("ann", name, good(name)).await;
+        assert!(is_done || shown["kind"] == "conflict", "{name} {}: {shown}", good(name));
+    }
+}
+
+#[tokio::test]
+async fn what_is_wrong_deep_inside_is_named_by_its_path() {
+    let (contexts, ledger, _) = contexts();
+    let client = Client::of(&contexts);
+    let operation =
+        |operation: Value| json!({ "space": "s", "operations": [{ "op": "delete", "key": "a" }, operation] });
+    let condition = |condition: Value| json!({ "space": "s", "conditions": [condition], "operations": [{ "op": "delete", "key": "a" }] });
+    let steps = |steps: Value| json!({ "space": "s", "key": "k", "steps": steps });
+    for (tool, arguments, expected) in [
+        (
+            "txn",
+            operation(json!({ "op": "put", "key": "k", "value": 1, "ttl_ms": 0 })),
+            "operations[1].ttl_ms: must be",
+        ),
+        ("txn", operation(json!({ "op": "put", "key": "k", "value": 1, "ttl": 5 })), "operations[1].ttl: there is no"),
+        ("txn", operation(json!({ "op": "put", "key": "", "value": 1 })), "operations[1].key: invalid key"),
+        ("txn", operation(json!({ "op": "put", "key": "k" })), "operations[1].value: is missing"),
+        ("txn", operation(json!({ "op": "delete", "key": "k", "if_version": 1 })), "operations[1].if_version: there"),
+        ("txn", operation(json!({ "op": "append", "key": "k", "values": [] })), "operations[1].values: must have"),
+        ("txn", operation(json!({ "op": "append", "key": "k", "values": 1 })), "operations[1].values: invalid type"),
+        ("txn", operation(json!({ "op": "drop", "key": "k" })), "operations[1].op: there is no \"drop\""),
+        ("txn", operation(json!({ "key": "k" })), "operations[1].op: is missing"),
+        (
+            "txn",
+            operation(json!({ "op": "patch", "key": "k", "steps": [{ "op": "add", "path": "/x" }] })),
+            "operations[1].steps[0].value: is missing",
+        ),
+        ("txn", condition(json!({ "key": "k", "version": 0 })), "conditions[0].version: must be"),
+        ("txn", condition(json!({ "key": "k", "version": null })), "conditions[0].version: must be"),
+        ("txn", condition(json!({ "key": "k", "exists": "no" })), "conditions[0].exists: invalid type"),
+        ("txn", condition(json!({ "key": "k", "exists": true, "is": 1 })), "conditions[0].is: there is no"),
+        ("txn", condition(json!({ "exists": true })), "conditions[0].key: is missing"),
+        ("patch", steps(json!([{ "op": "test", "path": "/x" }])), "steps[0].value: is missing"),
+        ("patch", steps(json!([{ "op": "copy", "path": "/x" }])), "steps[0].from: is missing"),
+        ("patch", steps(json!([{ "op": "remove", "path": "x" }])), "steps[0].path: must be a JSON pointer"),
+        ("patch", steps(json!([{ "op": "remove", "path": "/~2" }])), "steps[0].path: must be a JSON pointer"),
+        ("patch", steps(json!([{ "op": "inc", "path": "/x" }])), "steps[0].op: there is no \"inc\""),
+    ] {
+        let (is_done, shown) = client.tool_by("ann", tool, arguments.clone()).await;
+        assert_eq!((is_done, &shown["kind"]), (false, &"invalid_params".into()), "{arguments}: {shown}");
+        let text = shown["text"].as_str().unwrap();
+        assert!(text.starts_with(expected), "{arguments}: {text}");
+    }
+    assert!(ledger.entries(crate::Contexts::shard_of(&super::space("s"))).is_empty());
+}
