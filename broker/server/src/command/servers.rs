@@ -49,7 +49,8 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure
         context.out.document(&json!({ "version": list.version, "servers": servers, "wanted": wanted }))?;
         return Ok(());
     }
-    let missing = list.wanted.iter().filter(|wanted| !list.servers.iter().any(|server| server.id == wanted.id));
+    let has_row = |wanted: &&WantedServer| list.servers.iter().any(|server| server.id == wanted.id);
+    let missing = list.wanted.iter().filter(|wanted| !has_row(wanted));
     let mut rows: Vec<Vec<Cell>> = list.servers.iter().map(|server| row(server, &list.wanted)).collect();
     rows.extend(missing.map(wanted::row));
     if rows.is_empty() {
@@ -57,7 +58,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure
         return Ok(());
     }
     context.out.table(&HEADERS, rows)?;
-    for note in list.wanted.iter().flat_map(wanted::notes) {
+    for note in list.wanted.iter().flat_map(|wanted| wanted::notes(wanted, has_row(&wanted))) {
         context.out.line(note)?;
     }
     Ok(())

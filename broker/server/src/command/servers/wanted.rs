@@ -50,10 +50,15 @@ pub(super) fn row(wanted: &WantedServer) -> Vec<Cell> {
     ]
 }
 
-/// What the table does not show of a server: that too few nodes run it, and that a configuration file goes before the registry.
-pub(super) fn notes(wanted: &WantedServer) -> Vec<String> {
+/// What the table does not show of a server: that too few nodes run it and why not this one, and that a configuration file goes before
+/// the registry. One that has no row of its own says the why there.
+pub(super) fn notes(wanted: &WantedServer, has_row: bool) -> Vec<String> {
     let id = &wanted.id;
     let mut notes = Vec::new();
+    if has_row && wanted.running == 0 && !wanted.problem.is_empty() {
+        notes.push(format!("{id}: {}", wanted.problem));
+        return notes;
+    }
     if wanted.placement() == Placement::Any && wanted.running < wanted.replicas {
         notes.push(format!("{id}: {} of {} replicas", wanted.running, wanted.replicas));
     }
@@ -79,3 +84,6 @@ pub(super) fn to_json(wanted: &WantedServer) -> Value {
         "problem": wanted.problem,
     })
 }
+
+#[cfg(test)]
+mod tests;
