@@ -11,6 +11,7 @@ pub mod ground;
 pub mod held;
 pub mod inject;
 pub mod journal;
+pub mod keep;
 pub mod load;
 pub mod net;
 pub mod random;

@@ -187,6 +187,11 @@ impl Bus {
         (!led).then(|| "nobody leads the meta group".to_owned())
     }
 
+    /// Copies the logs of all servers into a folder.
+    pub fn copy_logs(&self, folder: &Path) -> Result<()> {
+        self.members.iter().try_for_each(|member| member.copy_log(folder))
+    }
+
     fn log_tails(&self) -> String {
         self.members.iter().map(Member::log_tail).collect()
     }

@@ -28,9 +28,10 @@ pub const SPACES: [&str; 3] = ["load-0", "load-1", "load-2"];
 const KEYS: u64 = 3;
 /// Operations after which a space goes on with new keys, so that the history of one key stays short enough to be checked.
 const OPERATIONS_PER_GENERATION: u64 = 450;
-/// Clients that call, and clients that write and read.
-const CALLERS: usize = 4;
-const WRITERS: usize = 6;
+/// Clients that call, and clients that write and read. The first of each stay with a node of their own, as most clients do, so that those
+/// of the other nodes show how these are when one gives no answer; the others go to any node.
+const CALLERS: usize = NODES + 2;
+const WRITERS: usize = NODES + 3;
 /// Between two operations of one client.
 const PAUSE: Duration = Duration::from_millis(25);
 /// Between two tries of a write whose outcome is unknown, and how many there are.
@@ -72,8 +73,11 @@ impl Load {
         });
         let (mut clients, mut watchers) = (JoinSet::new(), JoinSet::new());
         for number in 0..CALLERS + WRITERS {
-            let client = Client { shared: shared.clone(), random: random.fork(), known: HashMap::new() };
-            let task = client.run(number < CALLERS, idle_count.clone());
+            let calls = number < CALLERS;
+            let home = if calls { number } else { number - CALLERS };
+            let home = (home < NODES).then_some(home);
+            let client = Client { shared: shared.clone(), random: random.fork(), home, known: HashMap::new() };
+            let task = client.run(calls, idle_count.clone());
             let stop = stop.clone();
             clients.spawn(async move { stop.run_until_cancelled(task).await.unwrap_or(Ok(())) });
         }
@@ -128,6 +132,8 @@ async fn join(tasks: &mut JoinSet<Result<()>>) -> Result<()> {
 struct Client {
     shared: Arc<Shared>,
     random: Random,
+    /// The node that it stays with.
+    home: Option<usize>,
     /// The newest version of each key that it knows of.
     known: HashMap<String, u64>,
 }
@@ -151,11 +157,11 @@ impl Client {
         }
     }
 
-    /// Does it at any node. A write that may have been done is tried again, at another one: it must not be done twice by that. A call is
+    /// Does it at its node, or any. A write that may have been done is tried again, at another one: it must not be done twice by that. A call is
     /// never repeated.
     async fn perform(&mut self, door: &mut Door, act: Act) -> Operation {
         let (id, begun_us) = (Uuid::new_v4(), self.shared.journal.now_us());
-        let first = self.random.index(NODES);
+        let first = self.home.unwrap_or_else(|| self.random.index(NODES));
         let mut outcome = door.act(first, &act, id).await;
         let writes = matches!(act, Act::Put { .. } | Act::PutIf { .. } | Act::Append { .. });
         for _ in 1..TRIES {

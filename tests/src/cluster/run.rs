@@ -1,6 +1,6 @@
 //! One run: a cluster under load, one fault after the other, and in the end everything checked.
 
-use std::{env, sync::OnceLock, time::Duration};
+use std::{env, path::PathBuf, sync::OnceLock, time::Duration};
 
 use anyhow::{Context, Result, bail, ensure};
 use tokio::time::{Instant, sleep};
@@ -15,6 +15,7 @@ use super::{
     held::Held,
     inject::{heal, inject},
     journal::{Act, Journal, Outcome},
+    keep,
     load::{Load, SPACES},
     net::Net,
     random::Random,
@@ -27,6 +28,8 @@ use super::{
 const WARM_UP: usize = 40;
 /// Longest that anything may take that the verdict does not depend on.
 const PATIENCE: Duration = Duration::from_secs(90);
+/// Longest that the nodes may take to agree once every process is there and ready, and nothing is written any more: what is promised.
+const AGREE_TIMEOUT: Duration = Duration::from_secs(15);
 /// How often something is looked at while it is waited for.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
@@ -50,15 +53,19 @@ pub struct Options {
     pub kinds: Option<Vec<Kind>>,
     /// How they are connected.
     pub lines: Lines,
-    /// Longest that the nodes may take to agree after a fault is undone. What is promised is 15 s, on a machine with nothing else to do.
+    /// Longest that the nodes may take to agree after a fault is undone, which is before the NATS servers have elected whom they need. On
+    /// a machine with nothing else to do that is 15 s as well.
     pub agree_within: Duration,
     /// How the NATS servers keep what they are given.
     pub sync: StoreSync,
+    /// The folder in which failures and logs are left.
+    pub keep: Option<PathBuf>,
 }
 
 impl Options {
     /// What the environment asks for: `SPANWIRE_FAULTS_SEED`, `SPANWIRE_FAULTS_MINUTES`, `SPANWIRE_FAULTS_KINDS` (names separated by
-    /// commas), `SPANWIRE_FAULTS_AGREE_SECONDS`, `SPANWIRE_FAULTS_SYNC` (`always`), `SPANWIRE_FAULTS_LINES` (`proxies`). Without any: each kind once, from a fixed seed.
+    /// commas), `SPANWIRE_FAULTS_AGREE_SECONDS`, `SPANWIRE_FAULTS_SYNC` (`always`), `SPANWIRE_FAULTS_LINES` (`proxies`),
+    /// `SPANWIRE_FAULTS_KEEP` (a folder). Without any: each kind once, from a fixed seed.
     ///
     /// # Errors
     /// A variable that makes no sense.
@@ -87,6 +94,7 @@ impl Options {
                 Some(other) => bail!("LINES is {other}: only proxies is known"),
             },
             agree_within: number("AGREE_SECONDS")?.map_or(Ok(Duration::from_secs(60)), seconds)?,
+            keep: variable("KEEP").map(PathBuf::from),
             sync: match variable("SYNC").as_deref() {
                 None => StoreSync::Cached,
                 Some("always") => StoreSync::Always,
@@ -121,7 +129,7 @@ pub async fn run(options: &Options) -> Result<Report> {
         let survived = run.survive(&fault).await;
         survived.inspect_err(|_| run.world.tell()).with_context(|| format!("after {fault}"))?;
     }
-    run.finish(options.seed, &ground).await
+    run.finish(options, &ground).await
 }
 
 struct Run {
@@ -161,12 +169,18 @@ impl Run {
         heal(&self.world).await?;
         let ended_us = self.journal.now_us();
         self.load.pause().await;
+        let quiet = Instant::now();
         let agreed = agree(&mut self.door, PATIENCE).await;
-        let agreed_after = undone.elapsed();
         agreed?;
-        if agreed_after > self.agree_within {
-            let (took, within) = (agreed_after.as_secs_f64(), self.agree_within);
-            self.findings.wrong.push(format!("{fault}: the nodes agreed after {took:.1} s, not within {within:?}"));
+        let agreed_after = undone.elapsed();
+        for (what, took, within) in
+            [("undone", agreed_after, self.agree_within), ("healed", quiet.elapsed(), AGREE_TIMEOUT)]
+        {
+            if took > within {
+                let took = took.as_secs_f64();
+                let late = format!("{fault}: the nodes agreed {took:.1} s after it was {what}, not within {within:?}");
+                self.findings.wrong.push(late);
+            }
         }
         for node in 0..NODES {
             self.is_of_use(node).await?;
@@ -207,7 +221,7 @@ impl Run {
         }
     }
 
-    async fn finish(mut self, seed: u64, ground: &Ground) -> Result<Report> {
+    async fn finish(mut self, options: &Options, ground: &Ground) -> Result<Report> {
         say("all faults are over: checking");
         self.load.pause().await;
         self.load.stop_clients().await?;
@@ -238,7 +252,10 @@ impl Run {
             (found, operations)
         });
         let (found, operations) = found.await?;
-        Ok(Report::new(seed, ground.to_string(), lasted, &self.windows, &operations, self.findings.and(found)))
+        if let Some(folder) = &options.keep {
+            keep::keep(folder, &self.world, &self.windows, &operations)?;
+        }
+        Ok(Report::new(options.seed, ground.to_string(), lasted, &self.windows, &operations, self.findings.and(found)))
     }
 
     /// Waits until every watcher has seen the last change of its space.

@@ -162,6 +162,11 @@ impl Member {
         timeout(MONITOR_TIMEOUT, answer).await.context("no answer in time")?
     }
 
+    pub(super) fn copy_log(&self, folder: &Path) -> Result<()> {
+        fs::copy(self.folder.join("log"), folder.join(format!("{}.log", name_of(self.index))))?;
+        Ok(())
+    }
+
     pub(super) fn log_tail(&self) -> String {
         const LINES: usize = 20;
         let text = fs::read_to_string(self.folder.join("log")).unwrap_or_default();
