@@ -1,7 +1,7 @@
 //! Ends a child whose lease is over, also when this process is paused and cannot.
 //!
-//! A small file says until when the child may run: a moment of the system's monotonic clock, which all processes share. This process
-//! sets it forward with each renewal; the guard looks at it and kills the child when the moment has come, or the file is gone.
+//! A small file says until when the child may run: a moment of the system's clock since it was started, which all processes share, and which
+//! goes on while the machine is suspended. This process sets it forward with each renewal; the guard looks at it and kills the child when the moment has come, or the file is gone.
 
 use std::{
     fs::{File, OpenOptions},
@@ -14,6 +14,12 @@ use std::{
 use rustix::time::{ClockId, clock_gettime};
 use spanwire_model::Fence;
 use tokio::{task::AbortHandle, time::Instant};
+
+/// The lease may be another node's when the machine wakes.
+#[cfg(target_os = "linux")]
+const CLOCK: ClockId = ClockId::Boottime;
+#[cfg(not(target_os = "linux"))]
+const CLOCK: ClockId = ClockId::Monotonic;
 
 /// Names that are tried for the file.
 const ATTEMPTS: u32 = 16;
@@ -74,7 +80,7 @@ fn create() -> io::Result<(PathBuf, File)> {
 /// Always as many bytes, in one write: a reader sees one moment or the other.
 fn write(file: &File, fence: &Fence) -> io::Result<()> {
     // In this order: a pause between the two makes the moment earlier, never later.
-    let now_ms = monotonic_ms();
+    let now_ms = clock_ms();
     let left = fence.valid_until().saturating_duration_since(Instant::now());
     let until_ms = now_ms.saturating_add(u64::try_from(left.as_millis()).unwrap_or(u64::MAX));
     file.write_all_at(format!("{until_ms:020}\n").as_bytes(), 0)
@@ -84,11 +90,11 @@ fn write(file: &File, fence: &Fence) -> io::Result<()> {
 pub(crate) fn left_ms(path: &Path) -> u64 {
     let text = std::fs::read_to_string(path).unwrap_or_default();
     let until_ms = text.trim().parse::<u64>().unwrap_or(0);
-    until_ms.saturating_sub(monotonic_ms())
+    until_ms.saturating_sub(clock_ms())
 }
 
-fn monotonic_ms() -> u64 {
-    let now = clock_gettime(ClockId::Monotonic);
+fn clock_ms() -> u64 {
+    let now = clock_gettime(CLOCK);
     let ms = u64::try_from(now.tv_sec).unwrap_or(0).saturating_mul(1000);
     ms.saturating_add(u64::try_from(now.tv_nsec).unwrap_or(0) / 1_000_000)
 }

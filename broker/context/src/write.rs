@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use serde::Deserialize;
 use serde_json::json;
 use spanwire_mcp::Json;
-use spanwire_model::{Author, Command, Error, ErrorKind, Receipt, Refusal, RefusalReason, Result, Shard};
+use spanwire_model::{
+    Author, Command, Error, ErrorKind, MAX_COMMAND_BYTES, Receipt, Refusal, RefusalReason, Result, Shard,
+};
 use spanwire_telemetry::{Span, SpanKind, error_type, names};
 use uuid::Uuid;
 
@@ -135,6 +137,12 @@ pub(crate) async fn append(
         ErrorKind::DeadlineExceeded if error.data.is_none() => {
             let data = json!({ "kind": error.kind_name(), "retry": "if_idempotent", "operation": operation });
             error.with_data(Json::from_trusted(data.to_string()))
+        }
+        ErrorKind::TooLarge => {
+            let text = format!(
+                "the write is too large: with all of its keys and values it may have {MAX_COMMAND_BYTES} bytes"
+            );
+            Error { public: text.into(), ..error }
         }
         _ => error,
     })

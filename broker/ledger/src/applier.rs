@@ -18,7 +18,7 @@ use crate::{
     prepare,
     renew::remove_strangers,
     shard::{self, ShardCell},
-    step,
+    step::{self, Voice},
     store::{Done, Tree},
     view::Reading,
 };
@@ -42,10 +42,12 @@ impl Options {
 }
 
 /// What became of entries that were to be applied.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Progress {
     /// The operations among those that were applied, with their receipts, in order.
     pub(crate) receipts: Vec<(Uuid, Receipt)>,
+    /// What checkpoints among them say, in order.
+    pub(crate) voices: Vec<Voice>,
     /// Why the rest was not.
     pub(crate) error: Option<ApplyError>,
 }
@@ -106,10 +108,13 @@ impl Applier {
         let options = self.options;
         let (reply, done) = oneshot::channel();
         let job = move |tree: &Tree| {
-            let mut progress = Progress { receipts: Vec::new(), error: None };
+            let mut progress = Progress::default();
             for entry in &entries {
                 match apply_one(&cell, tree, entry, options) {
-                    Ok(receipt) => progress.receipts.extend(receipt),
+                    Ok((receipt, voice)) => {
+                        progress.receipts.extend(receipt);
+                        progress.voices.extend(voice);
+                    }
                     Err(error) => {
                         if error.stops() {
                             cell.stop(error.clone());
@@ -121,7 +126,7 @@ impl Applier {
             }
             let then = move |flushed| {
                 if let Err(error) = finish(&cell, flushed) {
-                    progress = Progress { receipts: Vec::new(), error: Some(error) };
+                    progress = Progress { error: Some(error), ..Progress::default() };
                 }
                 let _ = reply.send(progress);
             };
@@ -171,18 +176,18 @@ impl Applier {
     }
 }
 
-/// Applies one entry; returns the operation with its receipt. On the writer thread.
+/// Applies one entry; returns the operation with its receipt, or what it says. On the writer thread.
 fn apply_one(
     cell: &ShardCell,
     tree: &Tree,
     entry: &Logged,
     options: Options,
-) -> Result<Option<(Uuid, Receipt)>, ApplyError> {
-    let Some(mut step) = step::step(cell, entry, options.operations_kept)? else { return Ok(None) };
-    let receipt = step.receipt.take();
+) -> Result<(Option<(Uuid, Receipt)>, Option<Voice>), ApplyError> {
+    let Some(mut step) = step::step(cell, entry, options.operations_kept)? else { return Ok((None, None)) };
+    let told = (step.receipt.take(), step.voice.take());
     let committed = cell.commit(tree, step, Vec::new(), options.flush);
     committed.map_err(|error| ApplyError::store(cell.shard, error))?;
-    Ok(receipt)
+    Ok(told)
 }
 
 /// What follows the flush of a group: readers see it, or the shard stops.

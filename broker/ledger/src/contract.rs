@@ -43,7 +43,7 @@ pub(crate) trait Factory: Sized {
 macro_rules! contract {
     ($factory:ty) => {
         $crate::contract::contract!($factory:
-            one_order_for_all, an_operation_is_applied_once, an_operation_is_forgotten_in_time, conditions_hold_when_applied,
+            one_order_for_all, an_operation_is_applied_once, an_operation_is_its_first_command, an_operation_is_forgotten_in_time, conditions_hold_when_applied,
             a_refusal_changes_nothing, a_restart_loses_nothing, what_is_too_large_is_refused, a_newer_command_stops_the_shard,
             a_deadline_leaves_no_doubt, a_caller_that_went_away_leaves_no_doubt, shards_do_not_meet, an_append_is_a_span,
             large_values_come_back, reads_are_as_current_as_asked, readers_see_whole_entries, watchers_are_told,

@@ -11,11 +11,12 @@
 //! refuses writes and serves what it has. One node, which holds a lease, makes missing streams, checkpoints, snapshots and room.
 //!
 //! A view is never trusted to belong to a log because it once did: on every new contact the stream's identity and the message at
-//! the last applied entry are compared (`rebuild.rs`), and checkpoints compare the hashes of all nodes.
+//! the last applied entry are compared (`rebuild.rs`), and checkpoints compare the hashes of all nodes (`voices.rs`).
 
 mod append;
 mod barrier;
 mod bucket;
+mod dispute;
 mod duty;
 mod feed;
 mod follow;
@@ -27,6 +28,7 @@ mod rebuild;
 mod restore;
 mod streams;
 mod unsettled;
+mod voices;
 mod waiting;
 
 use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc, time::Duration};
@@ -82,7 +84,7 @@ pub struct JetStreamOptions {
     pub domain: Option<String>,
     /// This node.
     pub node: NodeId,
-    /// Replicas of streams that are made; `None` for three where the servers are clustered, and one where they are not.
+    /// Replicas of streams that are made; `None` for three where the servers that keep them are a cluster, and one where they are not.
     pub replicas: Option<u8>,
     /// A folder of the node's own for snapshots on their way; it is made.
     pub folder: PathBuf,
@@ -92,7 +94,7 @@ pub struct JetStreamOptions {
     pub snapshot_entries: u64,
     /// Bytes of a log between two snapshots, when fewer entries make them.
     pub snapshot_bytes: u64,
-    /// Entries before a snapshot that stay in the log.
+    /// Entries before the older of two snapshots that stay in the log.
     pub log_margin: u64,
     /// Largest size of a log in bytes.
     pub log_bytes: u64,
@@ -179,6 +181,7 @@ impl JetStreamLedger {
         for log in ledger.inner.logs.values().cloned() {
             ledger.spawn(log.clone(), |inner, log| async move { follow::run(&inner, &log).await });
             ledger.spawn(log.clone(), |inner, log| async move { barrier::run(&inner, &log).await });
+            ledger.spawn(log.clone(), |inner, log| async move { dispute::speak(&inner, &log).await });
             ledger.spawn(log, |inner, log| async move { probe::run(&inner, &log).await });
         }
         ledger.spawn((), |inner, ()| async move { duty::run(&inner).await });
@@ -260,7 +263,7 @@ impl Inner {
             last: facts.as_ref().map_or(0, |facts| facts.last).max(position.sequence),
             first: facts.as_ref().map_or(1, |facts| facts.first),
             hash: position.hash.to_string().into(),
-            replicas: facts.map_or_else(|| self.streams.replicas(), |facts| facts.replicas),
+            replicas: facts.map_or_else(|| self.streams.expected_replicas(), |facts| facts.replicas),
             stale: condition.stale,
         })
     }

@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 use crate::view::Changes;
 
 /// A SHA-256 digest; in hex where it is shown.
-#[derive(Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(crate) struct Hash(pub(crate) [u8; 32]);
 
 impl Hash {
@@ -20,6 +20,18 @@ impl Hash {
     pub(crate) fn next(self, sequence: u64, message: Self, changes: Self) -> Self {
         let hasher = Sha256::new().chain_update(self.0).chain_update(sequence.to_be_bytes());
         Self(hasher.chain_update(message.0).chain_update(changes.0).finalize().into())
+    }
+
+    /// What is shown as this; `None` when it is no digest.
+    pub(crate) fn read(text: &str) -> Option<Self> {
+        let mut hash = Self::default();
+        if text.len() != 64 || !text.is_ascii() {
+            return None;
+        }
+        for (byte, index) in hash.0.iter_mut().zip((0..64).step_by(2)) {
+            *byte = u8::from_str_radix(&text[index..index + 2], 16).ok()?;
+        }
+        Some(hash)
     }
 
     /// Of changes in the order of their keys.
@@ -63,15 +75,7 @@ impl Serialize for Hash {
 impl<'de> Deserialize<'de> for Hash {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let mut hash = Self::default();
-        let wrong = || de::Error::custom("a digest is 64 hex digits");
-        if text.len() != 64 || !text.is_ascii() {
-            return Err(wrong());
-        }
-        for (byte, index) in hash.0.iter_mut().zip((0..64).step_by(2)) {
-            *byte = u8::from_str_radix(&text[index..index + 2], 16).map_err(|_| wrong())?;
-        }
-        Ok(hash)
+        Self::read(&text).ok_or_else(|| de::Error::custom("a digest is 64 hex digits"))
     }
 }
 

@@ -19,7 +19,7 @@ use crate::{
     view::{self, Changes},
 };
 
-/// Hashes that are remembered, for comparing with checkpoints. One is appended every 1,000 entries.
+/// Hashes that are remembered, for comparing with checkpoints. One is appended every 1,000 entries, at least.
 const HASHES_KEPT: usize = 4096;
 
 /// Bytes of changes that are kept aside for one snapshot that is being taken. Above this the snapshot fails, and is taken again later.

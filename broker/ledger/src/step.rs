@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bytes::Bytes;
-use spanwire_model::{Applied, Command, Entry, Receipt, Refusal, RefusalReason};
+use spanwire_model::{Applied, Command, Entry, NodeId, Receipt, Refusal, RefusalReason};
 use uuid::Uuid;
 
 use crate::{
@@ -27,12 +27,26 @@ pub(crate) struct Logged {
     pub(crate) payload: Bytes,
 }
 
+/// What a node says in the log of its view, and what this one has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Voice {
+    /// The entry after which the hash was taken.
+    pub(crate) of: u64,
+    pub(crate) hash: Hash,
+    /// Who says so.
+    pub(crate) node: NodeId,
+    /// The hash here; none where it is not known, or not any more.
+    pub(crate) own: Option<Hash>,
+}
+
 /// What an entry does.
 pub(crate) struct Step {
     pub(crate) changes: Changes,
     pub(crate) position: Position,
     /// The operation of a command with its receipt.
     pub(crate) receipt: Option<(Uuid, Receipt)>,
+    /// What a checkpoint says. It changes nothing: who is wrong is for whoever feeds the shard to find out.
+    pub(crate) voice: Option<Voice>,
     /// The digest of the changes, which is part of the running hash.
     pub(crate) changed: Hash,
 }
@@ -63,10 +77,14 @@ pub(crate) fn step(cell: &ShardCell, logged: &Logged, kept: u64) -> Result<Optio
     let failed = |source| ApplyError::store(shard, source);
     let mut version = head.version;
     let mut changes = Changes::new();
-    let mut receipt = None;
+    let (mut receipt, mut voice) = (None, None);
     match message.kind {
         Kind::Barrier => {}
-        Kind::Checkpoint { sequence: of, hash } => check(cell, sequence, of, &hash)?,
+        Kind::Checkpoint { sequence: of, hash } => {
+            // What is no hash is nobody's.
+            let hash = Hash::read(&hash).unwrap_or_else(|| Hash::of(hash.as_bytes()));
+            voice = Some(Voice { of, hash, node: message.author.node, own: cell.hash_at(of) });
+        }
         Kind::Command => {
             version = version.max(message.version);
             let operation = message.operation;
@@ -94,7 +112,7 @@ pub(crate) fn step(cell: &ShardCell, logged: &Logged, kept: u64) -> Result<Optio
     let changed = Hash::of_changes(&changes);
     let hash = head.hash.next(sequence, digest, changed);
     let position = Position { sequence, time_ms, hash, digest, version, ..head };
-    Ok(Some(Step { changes, position, receipt, changed }))
+    Ok(Some(Step { changes, position, receipt, voice, changed }))
 }
 
 fn decode(cell: &ShardCell, logged: &Logged) -> Result<Message, ApplyError> {
@@ -112,17 +130,6 @@ fn decode(cell: &ShardCell, logged: &Logged) -> Result<Message, ApplyError> {
         return Err(ApplyError::Newer { shard, sequence, text });
     }
     Ok(message)
-}
-
-/// A checkpoint of an entry whose hash is no longer known here says nothing; the next one will.
-fn check(cell: &ShardCell, sequence: u64, of: u64, hash: &str) -> Result<(), ApplyError> {
-    match cell.hash_at(of) {
-        Some(own) if own.to_string() != hash => {
-            let text = format!("after entry {of} the hash is {own} here and {hash} there");
-            Err(ApplyError::Diverged { shard: cell.shard, sequence, text })
-        }
-        Some(_) | None => Ok(()),
-    }
 }
 
 /// Calls the machine. Its panics are its own.

@@ -17,6 +17,8 @@ use crate::{Durability, SledStore, applier::Logged, wire::Message};
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct TestMachine {
     pub(crate) version: u16,
+    /// How far it counts at a time: 1, unless it is broken.
+    pub(crate) step: u64,
 }
 
 /// The body of a command of [`TestMachine`].
@@ -72,7 +74,7 @@ impl Machine for TestMachine {
             }
             Body::Count { key } => {
                 let there = view.get(key.as_bytes())?.and_then(|value| String::from_utf8(value).ok()?.parse().ok());
-                let next = there.unwrap_or(0_u64) + 1;
+                let next = there.unwrap_or(0_u64) + self.step;
                 view.put(key.into_bytes(), next.to_string().into_bytes());
                 done(next.to_string())
             }
@@ -94,8 +96,19 @@ impl Machine for TestMachine {
     }
 }
 
-pub(crate) fn machines(version: u16) -> BTreeMap<Book, Arc<dyn Machine>> {
-    Book::ALL.into_iter().map(|book| (book, Arc::new(TestMachine { version }) as Arc<dyn Machine>)).collect()
+pub(crate) type Machines = BTreeMap<Book, Arc<dyn Machine>>;
+
+pub(crate) fn machines(version: u16) -> Machines {
+    all_of(TestMachine { version, step: 1 })
+}
+
+/// Machines that do not do what all others do.
+pub(crate) fn broken_machines(version: u16) -> Machines {
+    all_of(TestMachine { version, step: 2 })
+}
+
+fn all_of(machine: TestMachine) -> Machines {
+    Book::ALL.into_iter().map(|book| (book, Arc::new(machine) as Arc<dyn Machine>)).collect()
 }
 
 /// The store in a folder, as soon as whoever had it has given it up.

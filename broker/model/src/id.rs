@@ -114,6 +114,7 @@ mod tests {
         ] {
             assert_eq!(text.parse::<ServerId>().is_ok(), good, "{text}");
         }
+        assert!("a".repeat(64).parse::<AgentId>().is_ok() && "a".repeat(65).parse::<AgentId>().is_err());
         let check = |name: &str, id: Option<&str>| {
             assert_eq!(ServerId::from_name(name).map(|id| id.to_string()).as_deref(), id, "{name}");
         };

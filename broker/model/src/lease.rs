@@ -1,6 +1,14 @@
 //! Who may do what only one may do at a time.
 
-use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use tokio::{sync::watch, time::Instant};
@@ -54,6 +62,8 @@ pub struct Lease {
 pub struct LeaseKeeper {
     /// Set forward with each renewal: the moment, by this node's own clock, from which the lease is no longer relied on.
     pub valid_until: watch::Sender<Instant>,
+    /// What `valid_until` does not count: the time in which the machine is suspended. Say from when on, with each renewal.
+    pub awake: Arc<Awake>,
     /// Cancel it when the lease is lost. Cancelled while `released` is not, the holder wants it to run out: do not renew it any more.
     pub lost: CancellationToken,
     /// Cancelled when the holder wants to give it back, or has dropped it.
@@ -65,17 +75,29 @@ pub struct LeaseKeeper {
 impl Lease {
     /// A lease and the side that keeps it.
     pub fn new(name: impl Into<Arc<str>>, token: u64, valid_until: Instant) -> (Self, LeaseKeeper) {
+        Self::with_clock(name.into(), token, valid_until, suspended)
+    }
+
+    fn with_clock(
+        name: Arc<str>,
+        token: u64,
+        valid_until: Instant,
+        suspended: fn() -> Duration,
+    ) -> (Self, LeaseKeeper) {
         let (sender, receiver) = watch::channel(valid_until);
+        let awake = Arc::new(Awake { suspended, before_ms: AtomicU64::new(0) });
+        awake.since(suspended());
         let lease = Self {
-            name: name.into(),
+            name,
             token,
-            fence: Fence { valid_until: receiver, lost: CancellationToken::new() },
+            fence: Fence { valid_until: receiver, awake: awake.clone(), lost: CancellationToken::new() },
             released: CancellationToken::new(),
             done: CancellationToken::new(),
             lapses: false,
         };
         let keeper = LeaseKeeper {
             valid_until: sender,
+            awake,
             lost: lease.fence.lost.clone(),
             released: lease.released.clone(),
             done: lease.done.clone(),
@@ -137,23 +159,67 @@ impl fmt::Debug for Lease {
     }
 }
 
+/// Whether the machine has slept since a lease was last renewed. [`Instant`] stands still in that time, and the lease of a node that slept
+/// may be another node's when it wakes.
+#[derive(Debug)]
+pub struct Awake {
+    suspended: fn() -> Duration,
+    /// What `suspended` was when the renewal was sent, in milliseconds.
+    before_ms: AtomicU64,
+}
+
+impl Awake {
+    /// The lease is as old as this from now on: what [`suspended`] was before the renewal was sent.
+    pub fn since(&self, suspended: Duration) {
+        self.before_ms.store(u64::try_from(suspended.as_millis()).unwrap_or(u64::MAX), Ordering::Release);
+    }
+
+    /// The time that [`Instant`] has missed since then.
+    fn missed(&self) -> Duration {
+        let now_ms = u64::try_from((self.suspended)().as_millis()).unwrap_or(u64::MAX);
+        Duration::from_millis(now_ms.saturating_sub(self.before_ms.load(Ordering::Acquire)))
+    }
+}
+
+/// How long this machine has been suspended since it was started. Always zero where the system does not tell.
+pub fn suspended() -> Duration {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::time::{ClockId, Timespec, clock_gettime};
+        let duration = |time: Timespec| {
+            let (seconds, nanos) = (u64::try_from(time.tv_sec), u32::try_from(time.tv_nsec));
+            Duration::new(seconds.unwrap_or(0), nanos.unwrap_or(0))
+        };
+        // In this order: what passes between the two makes it longer, never shorter.
+        let awake = duration(clock_gettime(ClockId::Monotonic));
+        duration(clock_gettime(ClockId::Boottime)).saturating_sub(awake)
+    }
+    #[cfg(not(target_os = "linux"))]
+    Duration::ZERO
+}
+
 /// Knows whether a lease is still valid.
 #[derive(Debug, Clone)]
 pub struct Fence {
     valid_until: watch::Receiver<Instant>,
+    awake: Arc<Awake>,
     lost: CancellationToken,
 }
 
 impl Fence {
     /// True while the lease may be relied on.
     pub fn is_valid(&self) -> bool {
-        !self.lost.is_cancelled() && Instant::now() < *self.valid_until.borrow()
+        !self.lost.is_cancelled() && Instant::now() + self.awake.missed() < *self.valid_until.borrow()
     }
 
     /// Until when it may be relied on if nobody renews it; in the past when it is lost.
     pub fn valid_until(&self) -> Instant {
         let until = *self.valid_until.borrow();
-        if self.lost.is_cancelled() { until.min(Instant::now()) } else { until }
+        let now = Instant::now();
+        if self.lost.is_cancelled() {
+            return until.min(now);
+        }
+        until.checked_sub(self.awake.missed()).unwrap_or(now)
     }
 
     /// Returns when [`Fence::valid_until`] has changed, by a renewal or a loss; never again after a loss.
@@ -190,3 +256,6 @@ impl Fence {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

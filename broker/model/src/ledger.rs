@@ -82,7 +82,7 @@ pub struct Author {
 /// A change that is wanted. What it means, its conditions included, is decided where it is applied, by the book's [`Machine`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Command {
-    /// The operation: a command that is appended twice under one id is applied once, and has one outcome.
+    /// The operation: a command that is appended twice under one id is applied once, and has one outcome, whatever the second one says.
     pub operation: Uuid,
     /// The version of the command's form, from 1. A machine that does not know it stops its shard.
     pub version: u16,
@@ -267,7 +267,8 @@ pub type Read<'a> = dyn FnMut(&dyn View, u64) -> Result<()> + Send + 'a;
 /// - a receipt means that the entry is durable and applied on this node: reads here see it from then on. It survives `kill -9` of any
 ///   broker node and, on three replicas, of any one NATS server;
 /// - an operation id is applied once, however often it is appended within the last [`OPERATIONS_KEPT`] entries: later appends get the
-///   first one's receipt;
+///   first one's receipt. The id alone says which command it is: one that comes again with another body, or of another principal, is not
+///   applied, and gets that receipt too. Who takes ids from callers makes the principal and what is wanted part of them;
 /// - an error of kind `Unavailable` or `Overloaded` means that the command is not in the log and will not be; after
 ///   `DeadlineExceeded` it may be: appending the same operation again finds out. An error of that second append speaks for both on the node
 ///   of the first one, elsewhere only for itself;

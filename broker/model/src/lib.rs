@@ -30,7 +30,7 @@ pub use id::{AgentId, InvalidId, NodeId, ServerId, Tenant};
 pub use inventory::{
     Inventory, ListKind, Listing, ListingEntry, NodeInfo, NodeState, Placed, ServerEntry, Source, Wanted,
 };
-pub use lease::{Fence, Holding, Holdings, Lease, LeaseKeeper, Leases};
+pub use lease::{Awake, Fence, Holding, Holdings, Lease, LeaseKeeper, Leases, suspended};
 pub use ledger::{
     Applied, Author, Book, Command, Entry, Ledger, MAX_COMMAND_BYTES, MAX_VIEW_VALUE, Machine, OPERATIONS_KEPT, Read,
     ReadLevel, Receipt, Refusal, RefusalReason, Shard, ShardState, ShardStatus, View, ViewMut,

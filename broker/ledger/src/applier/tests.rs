@@ -184,11 +184,16 @@ async fn barriers_count_and_checkpoints_are_compared() {
     let entries = vec![own(4, Kind::Barrier), own(5, good), own(6, unknown)];
     let progress = applier.apply(SHARD, entries).await.unwrap();
     assert!(progress.error.is_none() && progress.receipts.is_empty());
+    let told: Vec<_> =
+        progress.voices.iter().map(|voice| (voice.of, voice.own == Some(voice.hash), voice.own.is_some())).collect();
+    assert_eq!(told, [(3, true, true), (99, false, false)]);
     let wrong = own(7, Kind::Checkpoint { sequence: 4, hash: "00".into() });
-    let error = applier.apply(SHARD, vec![wrong]).await.unwrap().error.unwrap();
-    assert!(matches!(error, ApplyError::Diverged { sequence: 7, .. }));
+    let progress = applier.apply(SHARD, vec![wrong]).await.unwrap();
+    let voice = &progress.voices[0];
+    assert!(progress.error.is_none() && voice.own.is_some_and(|own| own != voice.hash), "{voice:?}");
+    assert_eq!(voice.node.as_str(), "left");
     let position = applier.position(SHARD).unwrap();
-    assert_eq!((position.sequence, position.time_ms), (6, 1_003), "time never goes back");
+    assert_eq!((position.sequence, position.time_ms), (7, 1_003), "time never goes back");
 }
 
 #[tokio::test]

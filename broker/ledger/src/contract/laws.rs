@@ -53,6 +53,19 @@ pub(crate) async fn an_operation_is_applied_once<F: Factory>() {
     assert_eq!(value(&again, "n").as_deref(), Some("2"));
 }
 
+pub(crate) async fn an_operation_is_its_first_command<F: Factory>() {
+    let place = F::make().await;
+    let ledger = place.open(1).await;
+    let first = append(&ledger, command(7, COUNT)).await;
+    // Another body, and another principal's: neither is applied, then or ever, and both are told what became of the first.
+    assert_eq!(append(&ledger, command(7, &put("n", "100"))).await, first);
+    let mut another = command(7, &put("other", "x"));
+    another.author.principal = "bob".into();
+    assert_eq!(append(&ledger, another).await, first);
+    assert_eq!((value(&ledger, "n").as_deref(), value(&ledger, "other")), (Some("1"), None));
+    assert_eq!(number(&append(&ledger, command(8, COUNT)).await), 2);
+}
+
 pub(crate) async fn an_operation_is_forgotten_in_time<F: Factory>() {
     let place = F::make().await;
     let ledger = place.open(1).await;

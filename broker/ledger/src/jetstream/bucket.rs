@@ -3,7 +3,7 @@
 use std::{path::Path, time::Duration};
 
 use async_nats::jetstream::{
-    context::CreateKeyValueErrorKind,
+    context::{CreateKeyValueErrorKind, CreateObjectStoreError, CreateStreamError, CreateStreamErrorKind},
     object_store::{self, ObjectMetadata, ObjectStore},
     stream::StorageType,
 };
@@ -19,7 +19,7 @@ use tokio::{
 
 use super::{
     names::Names,
-    streams::{Streams, Trouble},
+    streams::{self, Streams, Trouble},
 };
 
 /// Bytes of a message of the object store.
@@ -53,16 +53,24 @@ impl Bucket {
         if let Some(bucket) = Self::open(streams).await? {
             return Ok(bucket);
         }
-        let config = object_store::Config {
-            bucket: streams.names().bucket(),
-            description: Some("spanwire: snapshots of the ledger".to_owned()),
-            storage: StorageType::File,
-            num_replicas: usize::from(streams.replicas()),
-            ..object_store::Config::default()
-        };
-        match streams.patient().create_object_store(config).await {
-            Ok(store) => Ok(Self(store)),
-            Err(error) => match error.kind() {
+        let mut refused = Trouble::Missing;
+        for replicas in streams.replicas_to_try() {
+            let config = object_store::Config {
+                bucket: streams.names().bucket(),
+                description: Some("spanwire: snapshots of the ledger".to_owned()),
+                storage: StorageType::File,
+                num_replicas: usize::from(replicas),
+                ..object_store::Config::default()
+            };
+            let error = match streams.patient().create_object_store(config).await {
+                Ok(store) => return Ok(Self(store)),
+                Err(error) => error,
+            };
+            if is_alone(&error) {
+                refused = Trouble::Refused(format!("a bucket with {replicas} replicas: {error}"));
+                continue;
+            }
+            return match error.kind() {
                 // Another node may have been faster.
                 CreateKeyValueErrorKind::BucketCreate => {
                     Self::open(streams).await?.ok_or_else(|| Trouble::Refused(error.to_string()))
@@ -72,8 +80,9 @@ impl Bucket {
                 | CreateKeyValueErrorKind::JetStream
                 | CreateKeyValueErrorKind::TimedOut
                 | CreateKeyValueErrorKind::LimitMarkersNotSupported => Err(Trouble::NoAnswer(error.to_string())),
-            },
+            };
         }
+        Err(refused)
     }
 
     /// The sequences of a shard's snapshots, newest first.
@@ -150,6 +159,15 @@ impl Bucket {
         let get =
             async { self.0.get(name).await.map_err(|error| Trouble::NoAnswer(format!("snapshot {name}: {error}"))) };
         within(SILENCE, get).await
+    }
+}
+
+/// Whether it was refused since the servers have no replicas at all.
+fn is_alone(error: &CreateObjectStoreError) -> bool {
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<CreateStreamError>());
+    match cause.map(CreateStreamError::kind) {
+        Some(CreateStreamErrorKind::JetStream(cause)) => streams::is_alone(&cause),
+        Some(_) | None => false,
     }
 }
 

@@ -1,8 +1,8 @@
 //! What one node does for all: it makes missing streams, appends checkpoints, writes snapshots and lets go of what they hold.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::atomic::Ordering, time::Duration};
 
-use spanwire_model::{Fence, ShardState};
+use spanwire_model::{Error, Fence, ShardState};
 use tokio::time::{Instant, sleep};
 
 use super::{
@@ -10,10 +10,13 @@ use super::{
     append::append_own,
     bucket::Bucket,
     log::Log,
-    rebuild,
+    rebuild::{self, Taken},
     streams::{Facts, Trouble},
 };
-use crate::wire::{Kind, Message};
+use crate::{
+    position::Position,
+    wire::{Kind, Message},
+};
 
 /// The lease. Its own, so that whoever sees to other things for all nodes is not kept from it.
 pub(super) const LEASE: &str = "duty.ledger";
@@ -29,6 +32,10 @@ const IDLE_CHECKPOINT: Duration = Duration::from_secs(30);
 const SNAPSHOT_PAUSE: Duration = Duration::from_secs(15);
 /// How long an entry of the holder's own may take.
 const APPEND_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the other nodes have to object to a view before a snapshot of it is put where all find it.
+const OBJECT_WITHIN: Duration = Duration::from_secs(3);
+/// Bytes below the largest size of a log at which it may not take another entry.
+const NEARLY_FULL: u64 = 2 * 1024 * 1024;
 /// Snapshots of a shard that are kept.
 const SNAPSHOTS_KEPT: usize = 2;
 
@@ -125,12 +132,35 @@ async fn checkpoint(inner: &Inner, log: &Log, care: &mut Care) {
     if since < inner.options.checkpoint_entries && !idle {
         return;
     }
+    if let Err(error) = say(inner, log, &position, care).await {
+        tracing::debug!(shard = %log.shard, "no checkpoint: {error}");
+    }
+}
+
+async fn say(inner: &Inner, log: &Log, position: &Position, care: &mut Care) -> Result<(), Error> {
     let kind = Kind::Checkpoint { sequence: position.sequence, hash: position.hash.to_string() };
     let message = Message::own(kind, inner.options.node.clone());
-    match append_own(inner, log, &message, Instant::now() + APPEND_TIMEOUT).await {
-        Ok(sequence) => care.checkpoint = sequence,
-        Err(error) => tracing::debug!(shard = %log.shard, "no checkpoint: {error}"),
+    care.checkpoint = append_own(inner, log, &message, Instant::now() + APPEND_TIMEOUT).await?;
+    Ok(())
+}
+
+/// Gives the other nodes the time to object to the view that a snapshot was taken of. A hash covers those before it: that of a later entry
+/// is right only where that of the snapshot is.
+async fn stand(inner: &Inner, log: &Log, taken: &Taken, care: &mut Care) -> Result<(), Trouble> {
+    let position = inner.position(log.shard)?;
+    match say(inner, log, &position, care).await {
+        Ok(()) => sleep(OBJECT_WITHIN).await,
+        // It makes room only when there is a snapshot.
+        Err(error) if log.facts().is_some_and(|facts| facts.bytes + NEARLY_FULL >= inner.options.log_bytes) => {
+            tracing::warn!(shard = %log.shard, "a full log takes no checkpoint: nobody is asked about a snapshot ({error})");
+        }
+        Err(error) => return Err(Trouble::NoAnswer(error.to_string())),
     }
+    let is_same = inner.position(log.shard)?.generation == taken.generation;
+    if log.disputed.load(Ordering::Acquire) || !is_same {
+        return Err(Trouble::Refused("other nodes have another view: who is right must be known first".to_owned()));
+    }
+    Ok(())
 }
 
 /// Writes a snapshot when enough was appended since the last one, and removes entries and snapshots that are not needed any more.
@@ -154,27 +184,45 @@ async fn compact(inner: &Inner, log: &Log, facts: &Facts, fence: &Fence, care: &
     if entries < options.snapshot_entries && (entries == 0 || bytes < options.snapshot_bytes) {
         return Ok(());
     }
-    let written = rebuild::write(inner, shard).await?;
-    care.snapshot = Some(written);
-    for margin in [options.log_margin, 0] {
-        let first = written.saturating_sub(margin) + 1;
-        if fence.is_valid() && first > facts.first {
-            inner.streams.purge(shard, first).await?;
-        }
-        // Large entries: the margin alone would fill the log.
-        if inner.streams.facts(shard).await?.bytes < options.snapshot_bytes {
-            break;
-        }
-    }
+    let taken = rebuild::take(inner, shard).await?;
+    stand(inner, log, &taken, care).await?;
+    rebuild::store(inner, shard, &taken).await?;
+    care.snapshot = Some(taken.sequence);
     let bucket = Bucket::open_or_create(&inner.streams).await?;
-    for old in bucket.sequences(shard).await?.into_iter().skip(SNAPSHOTS_KEPT) {
+    let stored = bucket.sequences(shard).await?;
+    // Another base than the newest is of use only as long as the log goes on from there.
+    let older = stored.iter().copied().find(|stored| *stored < taken.sequence).unwrap_or(0);
+    make_room(inner, log, fence, older, taken.sequence).await?;
+    for old in stored.into_iter().skip(SNAPSHOTS_KEPT) {
         if fence.is_valid() {
             bucket.delete(&inner.streams, shard, old).await?;
         }
     }
     let facts = inner.streams.facts(shard).await?;
     care.bytes = facts.bytes;
-    tracing::info!(%shard, sequence = written, first = facts.first, "wrote a snapshot");
+    tracing::info!(%shard, sequence = taken.sequence, first = facts.first, "wrote a snapshot");
     log.told(facts);
+    Ok(())
+}
+
+/// Removes the entries that the older snapshot has, and those that the newest has too where the log is large all the same.
+async fn make_room(inner: &Inner, log: &Log, fence: &Fence, older: u64, newest: u64) -> Result<(), Trouble> {
+    let options = &inner.options;
+    let margin = options.log_margin;
+    // Large entries: the margin alone would fill the log.
+    let steps = [
+        (older.saturating_sub(margin), options.log_bytes / 2),
+        (newest.saturating_sub(margin), options.snapshot_bytes),
+        (newest, u64::MAX),
+    ];
+    for (last, enough) in steps {
+        let facts = inner.streams.facts(log.shard).await?;
+        if fence.is_valid() && last >= facts.first {
+            inner.streams.purge(log.shard, last + 1).await?;
+        }
+        if inner.streams.facts(log.shard).await?.bytes < enough {
+            break;
+        }
+    }
     Ok(())
 }

@@ -3,8 +3,15 @@
 //! It is read only while it is being waited for, and the server sends no more than was asked for: an entry that nobody takes
 //! yet waits in the stream, not in memory. A connection that was lost, a gap, the end of the consumer or silence end the feed;
 //! its owner opens another one behind the last entry that was applied.
+//!
+//! The server is asked to forget a consumer that is of no use any more: at once where the connection is there, else by whoever opens the
+//! next feed of the log. Nobody waits for an answer, and what it does not hear it forgets by itself after a minute.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+    time::Duration,
+};
 
 use async_nats::{
     Client, StatusCode, Subscriber,
@@ -20,7 +27,10 @@ use async_nats::{
 use bytes::Bytes;
 use futures::{FutureExt, StreamExt};
 use spanwire_model::{NodeId, Shard};
-use tokio::time::{Instant, sleep};
+use tokio::{
+    runtime::Handle,
+    time::{Instant, sleep, timeout},
+};
 use uuid::Uuid;
 
 use super::streams::{Streams, Trouble};
@@ -37,6 +47,10 @@ const HEARTBEAT: Duration = Duration::from_secs(1);
 const SILENCE: Duration = Duration::from_millis(3500);
 /// After which the server forgets a consumer that nobody pulls from.
 const INACTIVE: Duration = Duration::from_secs(60);
+/// How long it may take to hand over a request to forget a consumer.
+const FORGET_TIMEOUT: Duration = Duration::from_secs(1);
+/// Consumers of a log that are remembered until the server can be asked to forget them.
+const MAX_LEFT_BEHIND: usize = 16;
 /// How often the connection is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// Entries that are handed over together, at most.
@@ -55,11 +69,25 @@ pub(super) struct Delivered {
     pub(super) pending: u64,
 }
 
+/// Consumers of one log that could not be given back, since there was no connection.
+#[derive(Debug, Clone, Default)]
+pub(super) struct LeftBehind(Arc<Mutex<VecDeque<String>>>);
+
+/// A consumer as the server's. Dropping it asks the server to forget it.
+struct Ours {
+    client: Client,
+    /// The subject of the request.
+    forget: String,
+    /// The connection that it was made on.
+    connects: u64,
+    left_behind: LeftBehind,
+}
+
 /// The consumer and its subscription.
 pub(super) struct Feed {
-    client: Client,
     context: jetstream::Context,
     consumer: Consumer<Config>,
+    ours: Ours,
     messages: Subscriber,
     inbox: String,
     /// The pull that is under way; states of earlier ones are of no interest.
@@ -69,20 +97,33 @@ pub(super) struct Feed {
     /// The consumer's own number of the next delivery.
     next_delivery: u64,
     heard: Instant,
-    connects: u64,
     batch: Vec<Delivered>,
 }
 
 impl Feed {
     /// Begins with the entry `from`, or the first one after it that there is.
-    pub(super) async fn open(streams: &Streams, shard: Shard, node: &NodeId, from: u64) -> Result<Self, Trouble> {
+    pub(super) async fn open(
+        streams: &Streams,
+        shard: Shard,
+        node: &NodeId,
+        from: u64,
+        left_behind: &LeftBehind,
+    ) -> Result<Self, Trouble> {
         let client = streams.client();
         let inbox = client.new_inbox();
         let messages = client.subscribe(format!("{inbox}.*")).await;
         let messages = messages.map_err(|error| Trouble::NoAnswer(error.to_string()))?;
-        let connects = connects(&client);
+        left_behind.forget_all(&client);
+        let name = format!("{node}-{}", Uuid::new_v4().simple());
+        // From here on: a request that is not answered in time may be heard all the same.
+        let ours = Ours {
+            client: client.clone(),
+            forget: streams.forget_subject(shard, &name),
+            connects: connects(&client),
+            left_behind: left_behind.clone(),
+        };
         let config = Config {
-            name: Some(format!("{node}-{}", Uuid::new_v4().simple())),
+            name: Some(name),
             description: Some(format!("spanwire: {shard} on {node}")),
             deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: from },
             ack_policy: AckPolicy::None,
@@ -95,16 +136,15 @@ impl Feed {
         let consumer = streams.handle(shard).await?.create_consumer(config).await;
         let consumer = consumer.map_err(|error| Trouble::NoAnswer(error.to_string()))?;
         let mut feed = Self {
-            client,
             context: streams.context().clone(),
             consumer,
+            ours,
             messages,
             inbox,
             pull: 0,
             left: 0,
             next_delivery: 1,
             heard: Instant::now(),
-            connects,
             batch: Vec::new(),
         };
         feed.pull().await?;
@@ -183,7 +223,7 @@ impl Feed {
     }
 
     fn look(&self) -> Result<(), Trouble> {
-        if self.client.connection_state() != State::Connected || connects(&self.client) != self.connects {
+        if !self.ours.is_connected() {
             return Err(ended("the connection was lost"));
         }
         if self.heard.elapsed() > SILENCE {
@@ -191,6 +231,62 @@ impl Feed {
         }
         Ok(())
     }
+}
+
+impl Ours {
+    /// True while the connection that it was made on is there.
+    fn is_connected(&self) -> bool {
+        self.client.connection_state() == State::Connected && connects(&self.client) == self.connects
+    }
+}
+
+impl Drop for Ours {
+    fn drop(&mut self) {
+        let subject = std::mem::take(&mut self.forget);
+        if self.is_connected() {
+            forget(&self.client, vec![subject]);
+        } else {
+            self.left_behind.add(subject);
+        }
+    }
+}
+
+impl LeftBehind {
+    fn add(&self, subject: String) {
+        let mut subjects = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if subjects.len() >= MAX_LEFT_BEHIND {
+            subjects.pop_front();
+        }
+        subjects.push_back(subject);
+    }
+
+    fn forget_all(&self, client: &Client) {
+        let subjects = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        if !subjects.is_empty() {
+            forget(client, subjects.into());
+        }
+    }
+}
+
+/// Asks the server to forget consumers, in the background. The answers go nowhere.
+fn forget(client: &Client, subjects: Vec<String>) {
+    // Without one the process ends: so does the connection.
+    let Ok(runtime) = Handle::try_current() else { return };
+    let client = client.clone();
+    runtime.spawn(async move {
+        let ask = async {
+            for subject in subjects {
+                let nobody = client.new_inbox();
+                client.publish_with_reply(subject, nobody, Bytes::new()).await?;
+            }
+            Ok::<_, async_nats::PublishError>(())
+        };
+        match timeout(FORGET_TIMEOUT, ask).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!("a consumer is left to the server: {error}"),
+            Err(_) => tracing::debug!("a consumer is left to the server: the connection is busy"),
+        }
+    });
 }
 
 /// How often the client has been connected.

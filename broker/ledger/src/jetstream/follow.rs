@@ -1,17 +1,18 @@
 //! One shard of this node and its log: found, compared, caught up with, followed; and again from the start after any trouble.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{collections::BTreeSet, sync::atomic::Ordering, time::Duration};
 
 use futures::FutureExt;
-use spanwire_model::Shard;
-use tokio::time::{Instant, sleep, timeout};
+use spanwire_model::{NodeId, Shard};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::{
-    Inner,
+    Inner, dispute,
     feed::{Delivered, Feed},
     log::{CONTACT_LOST, Log, Phase},
-    rebuild::{self, Verdict},
+    rebuild::{self, Verdict, Wanted},
     streams::{Facts, Trouble},
+    voices::Voices,
 };
 use crate::{applier::Logged, error::ApplyError};
 
@@ -53,7 +54,7 @@ impl From<ApplyError> for End {
 }
 
 /// What is remembered from one attempt to the next.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Memory {
     /// Feeds that were opened.
     feeds: u64,
@@ -63,16 +64,35 @@ struct Memory {
     lost_since: Option<Instant>,
     /// Where a gap was found, and how often in a row.
     gap: Option<(u64, u32)>,
-    /// The checkpoint that last disagreed.
+    /// The entry that was last found to be another one than was applied.
     disagreed: Option<u64>,
-    /// What has to be made anew, and why; entries up to the number are lost.
-    rebuild: Option<(String, u64)>,
+    /// That the view has to be made anew, and why.
+    rebuild: Option<Wanted>,
+    /// What the nodes say of their views.
+    voices: Voices,
+    /// The bases that views were made from since all agreed: sequences of snapshots, and 0 for none.
+    bases: BTreeSet<u64>,
+}
+
+impl Memory {
+    fn new(node: NodeId) -> Self {
+        Self {
+            feeds: 0,
+            vain: false,
+            lost_since: None,
+            gap: None,
+            disagreed: None,
+            rebuild: None,
+            voices: Voices::new(node),
+            bases: BTreeSet::new(),
+        }
+    }
 }
 
 /// Follows a log for ever, or until it must stop.
 pub(super) async fn run(inner: &Inner, log: &Log) {
     let mut pause = PAUSE_MIN;
-    let mut memory = Memory::default();
+    let mut memory = Memory::new(inner.options.node.clone());
     loop {
         let had_feed = memory.feeds;
         match follow(inner, log, &mut memory).await {
@@ -129,11 +149,21 @@ async fn follow(inner: &Inner, log: &Log, memory: &mut Memory) -> Result<std::co
     log.feeds.fetch_add(1, Ordering::AcqRel);
     let mut brought = false;
     loop {
-        let batch = tokio::select! {
-            batch = feed.next() => batch?,
-            () = log.look_again.notified() => {
-                memory.vain = !brought;
-                return Err(End::Again);
+        if memory.voices.is_news() {
+            weigh(log, memory)?;
+        }
+        let batch = {
+            let next = feed.next();
+            tokio::pin!(next);
+            loop {
+                tokio::select! {
+                    batch = &mut next => break batch?,
+                    () = log.look_again.notified() => {
+                        memory.vain = !brought;
+                        return Err(End::Again);
+                    }
+                    () = wake(memory.voices.wake_at()) => weigh(log, memory)?,
+                }
             }
         };
         brought = true;
@@ -160,7 +190,7 @@ async fn open(inner: &Inner, log: &Log, facts: &Facts, memory: &mut Memory) -> R
     }
     let applied = inner.applier.position(shard)?.sequence;
     // What is applied meanwhile is passed over when the feed brings it again.
-    let opening = timeout(OPEN_TIMEOUT, Feed::open(&inner.streams, shard, &inner.options.node, applied + 1));
+    let opening = timeout(OPEN_TIMEOUT, feed(inner, log, applied + 1));
     tokio::pin!(opening);
     let opened = loop {
         tokio::select! {
@@ -171,6 +201,10 @@ async fn open(inner: &Inner, log: &Log, facts: &Facts, memory: &mut Memory) -> R
     };
     let opened = opened.unwrap_or_else(|_| Err(Trouble::NoAnswer("no consumer was made in time".into())));
     Ok(opened.inspect_err(|_| memory.vain = true)?)
+}
+
+async fn feed(inner: &Inner, log: &Log, from: u64) -> Result<Feed, Trouble> {
+    Feed::open(&inner.streams, log.shard, &inner.options.node, from, &log.left_behind).await
 }
 
 /// Follows without a consumer for a while: each entry is asked for by its number. Slower, but it needs nothing that JetStream would have to
@@ -184,6 +218,7 @@ async fn poll(inner: &Inner, log: &Log, facts: &Facts, memory: &mut Memory, duri
             Some(entry) => {
                 log.reached(entry.sequence);
                 apply(inner, log, vec![entry], facts, memory).await?;
+                weigh(log, memory)?;
             }
             None if log.facts().is_some_and(|facts| next <= facts.last) => {
                 return Err(End::Trouble(Trouble::NoAnswer(format!("the log does not give its entry {next}"))));
@@ -194,6 +229,7 @@ async fn poll(inner: &Inner, log: &Log, facts: &Facts, memory: &mut Memory, duri
                     log.set_phase(Phase::Following, inner.streams.note(facts));
                 }
                 sleep(POLL_EVERY).await;
+                weigh(log, memory)?;
             }
         }
     }
@@ -215,18 +251,50 @@ async fn reach(inner: &Inner, log: &Log) -> Result<Facts, End> {
 
 /// Sees to it that what is here is the beginning of the log, or a snapshot that its entries continue.
 async fn agree(inner: &Inner, log: &Log, facts: &Facts, memory: &mut Memory) -> Result<(), End> {
-    if let Some((reason, lost)) = memory.rebuild.clone() {
-        rebuild::rebuild(inner, log, facts, &reason, lost).await?;
-        memory.rebuild = None;
+    let wanted = match memory.rebuild.clone() {
+        Some(wanted) => wanted,
+        None => match rebuild::judge(inner, log, facts).await? {
+            Verdict::Agrees => return Ok(()),
+            Verdict::Behind => {
+                log.set_phase(Phase::CatchingUp, Some("this node was away longer than the log reaches".to_owned()));
+                memory.bases.clear();
+                rebuild::install_newest(inner, log, facts, 0, &mut memory.bases).await?;
+                memory.voices.made_anew();
+                return Ok(());
+            }
+            Verdict::Differs(reason) => Wanted { reason, lost: 0, is_disputed: false },
+        },
+    };
+    if !wanted.is_disputed {
+        memory.bases.clear();
+    }
+    if !rebuild::rebuild(inner, log, facts, &wanted, &mut memory.bases).await? {
+        return Err(End::Stopped(format!("{}; nothing is left that the view could be made from", wanted.reason)));
+    }
+    memory.voices.made_anew();
+    memory.rebuild = None;
+    Ok(())
+}
+
+/// Finds out who is wrong, where the nodes say different things. Not before this one has heard all that was said.
+fn weigh(log: &Log, memory: &mut Memory) -> Result<(), End> {
+    if log.phase() != Phase::Following {
         return Ok(());
     }
-    match rebuild::judge(inner, log, facts).await? {
-        Verdict::Agrees => Ok(()),
-        Verdict::Behind => {
-            log.set_phase(Phase::CatchingUp, Some("this node was away longer than the log reaches".to_owned()));
-            Ok(rebuild::install_newest(inner, log, facts, 0).await?)
-        }
-        Verdict::Differs(reason) => Ok(rebuild::rebuild(inner, log, facts, &reason, 0).await?),
+    if let Some(reason) = dispute::weigh(log, &mut memory.voices) {
+        memory.rebuild = Some(Wanted { reason, lost: 0, is_disputed: true });
+        return Err(End::Again);
+    }
+    if memory.voices.is_confirmed() {
+        memory.bases.clear();
+    }
+    Ok(())
+}
+
+async fn wake(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -239,6 +307,9 @@ async fn apply(inner: &Inner, log: &Log, batch: Vec<Delivered>, facts: &Facts, m
         if log.waiting.is_awaited(*operation) {
             log.waiting.resolve(*operation, receipt);
         }
+    }
+    for voice in progress.voices {
+        memory.voices.hear(voice);
     }
     match progress.error {
         None => {
@@ -268,17 +339,19 @@ fn gap(shard: Shard, applied: u64, found: u64, facts: &Facts, memory: &mut Memor
     let (from, to) = (applied + 1, found - 1);
     if facts.first <= from && times >= GAPS {
         memory.gap = None;
-        memory.rebuild = Some((format!("the log of {shard} has lost its entries {from} to {to}"), to));
+        let reason = format!("the log of {shard} has lost its entries {from} to {to}");
+        memory.rebuild = Some(Wanted { reason, lost: to, is_disputed: false });
     }
     End::Trouble(Trouble::NoAnswer(format!("entries {from} to {to} did not come")))
 }
 
-/// A checkpoint disagrees: made anew once, then given up.
+/// The log is another one than was applied: made anew once, then given up.
 fn diverged(sequence: u64, text: String, memory: &mut Memory) -> End {
     if memory.disagreed == Some(sequence) {
-        return End::Stopped(format!("checkpoint {sequence} disagrees after the view was made anew too: {text}"));
+        return End::Stopped(format!("entry {sequence} disagrees after the view was made anew too: {text}"));
     }
     memory.disagreed = Some(sequence);
-    memory.rebuild = Some((format!("checkpoint {sequence} disagrees: {text}"), 0));
+    memory.rebuild =
+        Some(Wanted { reason: format!("entry {sequence} disagrees: {text}"), lost: 0, is_disputed: false });
     End::Again
 }

@@ -1,7 +1,10 @@
 //! One shard's log as this node sees it: how it is, who waits for what, and how much is on the way.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64},
+    },
     time::Duration,
 };
 
@@ -13,6 +16,8 @@ use tokio::{
 
 use super::{
     barrier::Barriers,
+    dispute::Speech,
+    feed::LeftBehind,
     streams::{Facts, Trouble},
     unsettled::Unsettled,
     waiting::Waiting,
@@ -43,6 +48,12 @@ pub(super) struct Log {
     /// Appends whose end nobody knows.
     pub(super) unsettled: Unsettled,
     pub(super) barriers: Barriers,
+    /// What this node is to say in the log.
+    pub(super) speech: Speech,
+    /// True while another node says something else of its view, and it is not known who is wrong.
+    pub(super) disputed: AtomicBool,
+    /// Consumers that the server should forget.
+    pub(super) left_behind: LeftBehind,
     pub(super) in_flight: Semaphore,
     /// Counts the feeds that were opened.
     pub(super) feeds: AtomicU64,
@@ -56,6 +67,8 @@ pub(super) struct Log {
 struct Seen {
     /// What is worth knowing about the phase.
     detail: Option<Arc<str>>,
+    /// What was found out about other nodes' views.
+    remark: Option<Arc<str>>,
     contact: Instant,
     /// Why there was no contact when it was last tried.
     trouble: Option<Arc<str>>,
@@ -73,7 +86,7 @@ pub(super) struct Condition {
 
 impl Log {
     pub(super) fn new(shard: Shard) -> Self {
-        let seen = Seen { detail: None, contact: Instant::now(), trouble: None, facts: None };
+        let seen = Seen { detail: None, remark: None, contact: Instant::now(), trouble: None, facts: None };
         Self {
             shard,
             seen: Mutex::new(seen),
@@ -81,6 +94,9 @@ impl Log {
             waiting: Waiting::default(),
             unsettled: Unsettled::default(),
             barriers: Barriers::default(),
+            speech: Speech::default(),
+            disputed: AtomicBool::new(false),
+            left_behind: LeftBehind::default(),
             in_flight: Semaphore::new(MAX_IN_FLIGHT),
             feeds: AtomicU64::new(0),
             look_again: Notify::new(),
@@ -127,6 +143,11 @@ impl Log {
         self.phases.send_replace(phase);
     }
 
+    /// Something that people should know as long as this process runs.
+    pub(super) fn remark(&self, text: String) {
+        self.seen().remark = Some(text.into());
+    }
+
     pub(super) fn phase(&self) -> Phase {
         *self.phases.borrow()
     }
@@ -156,7 +177,7 @@ impl Log {
             Phase::Rebuilding => (ShardState::Rebuilding, seen.detail),
             Phase::CatchingUp | Phase::Following if lost => (ShardState::CutOff, out()),
             Phase::CatchingUp => (ShardState::CatchingUp, seen.detail.or(seen.trouble)),
-            Phase::Following => (ShardState::Following, seen.detail),
+            Phase::Following => (ShardState::Following, joined(seen.detail, seen.remark)),
         };
         Condition { state, detail, stale, facts: seen.facts }
     }
@@ -175,6 +196,13 @@ impl Log {
 
     fn seen(&self) -> MutexGuard<'_, Seen> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn joined(detail: Option<Arc<str>>, remark: Option<Arc<str>>) -> Option<Arc<str>> {
+    match (detail, remark) {
+        (Some(detail), Some(remark)) => Some(format!("{detail}; {remark}").into()),
+        (detail, remark) => detail.or(remark),
     }
 }
 

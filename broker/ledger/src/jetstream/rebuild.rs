@@ -1,6 +1,7 @@
 //! What is here against what the log has: compared, caught up from a snapshot, or set aside and made anew.
 
 use std::{
+    collections::BTreeSet,
     fs::File,
     io::{BufReader, BufWriter},
     path::PathBuf,
@@ -25,6 +26,19 @@ use crate::{
 /// How often a log that seems to have lost entries is asked again: a leader may lag a moment behind what it has confirmed.
 const ASK_AGAIN: u32 = 8;
 const ASK_AGAIN_AFTER: Duration = Duration::from_millis(300);
+
+/// The base that is no snapshot: the log from its beginning.
+const EMPTY: u64 = 0;
+
+/// Why a view has to be made anew.
+#[derive(Debug, Clone)]
+pub(super) struct Wanted {
+    pub(super) reason: String,
+    /// Entries up to this one are lost; 0 for none.
+    pub(super) lost: u64,
+    /// Whether other nodes have another view: then each base is tried once, until there is an end to it.
+    pub(super) is_disputed: bool,
+}
 
 /// How a view stands to the log.
 #[derive(Debug, PartialEq, Eq)]
@@ -96,23 +110,38 @@ async fn continues(inner: &Inner, shard: Shard, position: &Position, facts: &Fac
     Ok(header(shard, &file)?.hash == position.hash)
 }
 
-/// Sets the view aside, and makes it anew from a snapshot behind the entry `lost` and the log.
-pub(super) async fn rebuild(inner: &Inner, log: &Log, facts: &Facts, reason: &str, lost: u64) -> Result<(), Trouble> {
+/// Sets the view aside, and makes it anew from a snapshot behind the entry `lost` and the log. False when all bases have been tried.
+pub(super) async fn rebuild(
+    inner: &Inner,
+    log: &Log,
+    facts: &Facts,
+    wanted: &Wanted,
+    tried: &mut BTreeSet<u64>,
+) -> Result<bool, Trouble> {
+    let reason = &wanted.reason;
     let shard = log.shard;
     if log.phase() != Phase::Rebuilding {
         tracing::error!(%shard, "the view is made anew: {reason}");
         inner.telemetry.metrics().ledger_rebuilt();
         set_aside(inner, shard).await;
     }
-    log.set_phase(Phase::Rebuilding, Some(reason.to_owned()));
-    install_newest(inner, log, facts, lost).await?;
+    log.set_phase(Phase::Rebuilding, Some(reason.clone()));
+    if !install_newest(inner, log, facts, wanted.lost, tried).await? {
+        return Ok(false);
+    }
     log.set_phase(Phase::CatchingUp, Some(format!("made anew: {reason}")));
-    Ok(())
+    Ok(true)
 }
 
-/// Puts the newest snapshot that the log continues, and that has the entry `lost`, in the place of the view; an empty view where the log
-/// has everything.
-pub(super) async fn install_newest(inner: &Inner, log: &Log, facts: &Facts, lost: u64) -> Result<(), Trouble> {
+/// Puts the newest snapshot that the log continues, that has the entry `lost`, and that was not tried, in the place of the view; an empty
+/// view where the log has everything. False when there is none besides those that were tried.
+pub(super) async fn install_newest(
+    inner: &Inner,
+    log: &Log,
+    facts: &Facts,
+    lost: u64,
+    tried: &mut BTreeSet<u64>,
+) -> Result<bool, Trouble> {
     let shard = log.shard;
     let bucket = Bucket::open(&inner.streams).await?;
     let sequences = match &bucket {
@@ -122,13 +151,16 @@ pub(super) async fn install_newest(inner: &Inner, log: &Log, facts: &Facts, lost
     let mut unusable = String::new();
     for sequence in sequences {
         let Some(bucket) = &bucket else { break };
-        if sequence > facts.last || sequence + 1 < facts.first || sequence < lost {
+        if sequence > facts.last || sequence + 1 < facts.first || sequence < lost || tried.contains(&sequence) {
             continue;
         }
         let file = Scratch::new(inner, shard, "install");
         bucket.get(shard, sequence, &file.0).await?;
         match install(inner, log, facts, &file).await {
-            Ok(()) => return Ok(()),
+            Ok(()) => {
+                tried.insert(sequence);
+                return Ok(true);
+            }
             Err(Trouble::Refused(reason)) => {
                 tracing::error!(%shard, sequence, "a snapshot cannot be used: {reason}");
                 unusable = format!(" ({reason})");
@@ -136,14 +168,20 @@ pub(super) async fn install_newest(inner: &Inner, log: &Log, facts: &Facts, lost
             Err(trouble) => return Err(trouble),
         }
     }
-    if facts.first > 1 || lost > 0 {
+    let has_all = facts.first <= 1 && lost == 0;
+    if !tried.is_empty() && (!has_all || tried.contains(&EMPTY)) {
+        return Ok(false);
+    }
+    if !has_all {
         let first = facts.first.max(lost + 1);
         let text = format!("the log begins at entry {first}, and no usable snapshot has what came before{unusable}");
         log.set_phase(Phase::Rebuilding, Some(text.clone()));
         return Err(Trouble::Refused(text));
     }
     inner.applier.clear(shard).await.map_err(refused)?;
-    inner.bind(shard, facts).await
+    tried.insert(EMPTY);
+    inner.bind(shard, facts).await?;
+    Ok(true)
 }
 
 /// Installs the snapshot in the file, when the log continues it.
@@ -179,7 +217,7 @@ pub(super) async fn make_log(inner: &Inner, log: &Log) -> Result<Facts, Trouble>
     };
     let base = position.sequence.max(stored);
     if position.sequence > stored {
-        write(inner, shard).await?;
+        store(inner, shard, &take(inner, shard).await?).await?;
     }
     if base > 0 {
         tracing::error!(%shard, "the stream is missing: making one that goes on after entry {base}");
@@ -189,12 +227,26 @@ pub(super) async fn make_log(inner: &Inner, log: &Log) -> Result<Facts, Trouble>
     Ok(facts)
 }
 
-/// Writes a snapshot of the view, as it is now, to the bucket; returns its sequence.
-pub(super) async fn write(inner: &Inner, shard: Shard) -> Result<u64, Trouble> {
+/// A snapshot that nobody else sees yet.
+pub(super) struct Taken {
+    file: Scratch,
+    /// The last entry that it holds.
+    pub(super) sequence: u64,
+    /// Which of this node's views it is of.
+    pub(super) generation: u32,
+}
+
+/// Takes a snapshot of the view, as it is now.
+pub(super) async fn take(inner: &Inner, shard: Shard) -> Result<Taken, Trouble> {
     let file = Scratch::new(inner, shard, "upload");
+    let generation = inner.position(shard)?.generation;
     let sequence = write_file(inner, shard, &file.0).await?;
-    Bucket::open_or_create(&inner.streams).await?.put(shard, sequence, &file.0).await?;
-    Ok(sequence)
+    Ok(Taken { file, sequence, generation })
+}
+
+/// Puts a snapshot into the bucket, for all nodes.
+pub(super) async fn store(inner: &Inner, shard: Shard, taken: &Taken) -> Result<(), Trouble> {
+    Bucket::open_or_create(&inner.streams).await?.put(shard, taken.sequence, &taken.file.0).await
 }
 
 async fn write_file(inner: &Inner, shard: Shard, path: &PathBuf) -> Result<u64, Trouble> {

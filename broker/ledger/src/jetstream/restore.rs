@@ -12,7 +12,8 @@ use super::{
 };
 
 /// Puts snapshots into a cluster that has no streams of the tenant, so that its nodes begin with them. Each snapshot is the shard, the
-/// last entry that it holds, and a file in the form that [`Applier::snapshot`](crate::applier::Applier::snapshot) writes.
+/// last entry that it holds, and a file in the form that [`Applier::snapshot`](crate::applier::Applier::snapshot) writes. `domain` is the
+/// JetStream domain of the streams; `None` for that of the server that the client is connected to.
 ///
 /// # Errors
 /// `Conflict` when a stream or the bucket of snapshots is there; `Unavailable` when NATS does not do it.
@@ -20,10 +21,11 @@ pub async fn restore_into_streams(
     client: async_nats::Client,
     tenant: Tenant,
     prefix: &str,
+    domain: Option<&str>,
     replicas: Option<u8>,
     snapshots: &[(Shard, u64, PathBuf)],
 ) -> Result<()> {
-    let streams = Streams::new(client, Names::new(tenant, prefix), replicas, LOG_BYTES);
+    let streams = Streams::new(client, Names::new(tenant, prefix), replicas, LOG_BYTES).in_domain(domain);
     for shard in Shard::all() {
         match streams.facts(shard).await {
             Err(Trouble::Missing) => {}

@@ -21,6 +21,8 @@ const MAX_MESSAGE_BYTES: usize = MAX_COMMAND_BYTES + 16 * 1024;
 const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
 /// Replicas where the servers are clustered and nobody said otherwise.
 const CLUSTER_REPLICAS: u8 = 3;
+/// JetStream: one server alone has no replicas.
+const REPLICAS_NOT_SUPPORTED: u64 = 10074;
 /// The stream's own name for itself, which a stream made anew does not have.
 const IDENTITY: &str = "spanwire.identity";
 /// A replica from which the leader has not heard for so long does not count. It hears from each every second.
@@ -41,6 +43,8 @@ pub(super) struct Facts {
     pub(super) last: u64,
     pub(super) bytes: u64,
     pub(super) replicas: u8,
+    /// Whether the servers that keep it are a cluster.
+    pub(super) clustered: bool,
     /// Whether enough replicas are there to accept an entry.
     pub(super) writable: bool,
 }
@@ -96,6 +100,8 @@ pub(super) struct Streams {
     names: Names,
     replicas: Option<u8>,
     max_bytes: u64,
+    /// What the subjects of JetStream's own requests begin with.
+    api: String,
 }
 
 impl Streams {
@@ -105,7 +111,14 @@ impl Streams {
             context.set_timeout(timeout);
             context
         };
-        Self { context: context(ASK_TIMEOUT), patient: context(CREATE_TIMEOUT), names, replicas, max_bytes }
+        Self {
+            context: context(ASK_TIMEOUT),
+            patient: context(CREATE_TIMEOUT),
+            names,
+            replicas,
+            max_bytes,
+            api: "$JS.API".to_owned(),
+        }
     }
 
     /// The same in a JetStream domain, that of a hub behind the server that this node is connected to.
@@ -116,7 +129,8 @@ impl Streams {
             context.set_timeout(timeout);
             context
         };
-        Self { context: context(ASK_TIMEOUT), patient: context(CREATE_TIMEOUT), ..self }
+        let api = format!("$JS.{domain}.API");
+        Self { context: context(ASK_TIMEOUT), patient: context(CREATE_TIMEOUT), api, ..self }
     }
 
     pub(super) fn names(&self) -> &Names {
@@ -137,18 +151,25 @@ impl Streams {
         &self.patient
     }
 
-    /// How many replicas a new stream gets: what the configuration says, else three in a cluster and one without.
-    pub(super) fn replicas(&self) -> u8 {
-        self.replicas.unwrap_or_else(|| {
-            let clustered = self.client().try_server_info().is_some_and(|info| info.cluster.is_some());
-            if clustered { CLUSTER_REPLICAS } else { 1 }
-        })
+    /// How many replicas a stream has, as long as nothing is known of it. The server that this node is connected to may be a leaf node of
+    /// those that keep it: then this is a guess.
+    pub(super) fn expected_replicas(&self) -> u8 {
+        let clustered = || self.client().try_server_info().is_some_and(|info| info.cluster.is_some());
+        self.replicas.unwrap_or_else(|| if clustered() { CLUSTER_REPLICAS } else { 1 })
     }
 
     /// What people should know about how a log is kept.
     pub(super) fn note(&self, facts: &Facts) -> Option<String> {
-        let (found, wanted) = (facts.replicas, self.replicas());
+        let found = facts.replicas;
+        let wanted = self.replicas.unwrap_or(if facts.clustered { CLUSTER_REPLICAS } else { 1 });
         (found != wanted).then(|| format!("its stream has {found} replicas, and is used so; {wanted} are wanted"))
+    }
+
+    /// The numbers of replicas that are asked for, one after the other, until the servers have so many: what the configuration says, else
+    /// three, and one where the servers that keep the streams are no cluster. Which ones these are only their answer says.
+    pub(super) fn replicas_to_try(&self) -> impl Iterator<Item = u8> + use<> {
+        let (first, then) = self.replicas.map_or((CLUSTER_REPLICAS, Some(1)), |wanted| (wanted, None));
+        std::iter::once(first).chain(then)
     }
 
     /// How a log is, asked of its leader.
@@ -171,22 +192,31 @@ impl Streams {
 
     /// Makes a log, whose first entry will have the sequence `first`. One that is there already stays as it is.
     pub(super) async fn create(&self, shard: Shard, first: u64) -> Result<Facts, Trouble> {
-        let config = self.config(shard, first);
-        let subject = format!("STREAM.CREATE.{}", config.name);
-        match self.patient.request(subject, &config).await? {
-            Response::Ok(info) => facts_of(&info),
+        let mut refused = Trouble::Missing;
+        for replicas in self.replicas_to_try() {
+            let config = self.config(shard, first, replicas);
+            let subject = format!("STREAM.CREATE.{}", config.name);
+            let error = match self.patient.request(subject, &config).await? {
+                Response::Ok(info) => return facts_of(&info),
+                Response::Err { error } => error,
+            };
             // Another node was faster.
-            Response::Err { error } if error.error_code() == ErrorCode::STREAM_NAME_EXIST => self.facts(shard).await,
-            Response::Err { error } => Err(match error.into() {
-                Trouble::Refused(text) => {
-                    let replicas = config.num_replicas;
-                    Trouble::Refused(format!(
-                        "a stream with {replicas} replicas: {text} ([ledger] replicas sets the number)"
-                    ))
-                }
+            if error.error_code() == ErrorCode::STREAM_NAME_EXIST {
+                return self.facts(shard).await;
+            }
+            let alone = is_alone(&error);
+            refused = match error.into() {
+                Trouble::Refused(text) => Trouble::Refused(format!(
+                    "a stream with {replicas} replicas: {text} ([ledger] replicas sets the number)"
+                )),
                 trouble => trouble,
-            }),
+            };
+            if !alone {
+                break;
+            }
+            tracing::info!(%shard, "the nats that keeps the log is one server: it is kept once, not {replicas} times");
         }
+        Err(refused)
     }
 
     /// The message of an entry, from the leader; `None` when the log does not hold it.
@@ -223,7 +253,12 @@ impl Streams {
         stream.map_err(|error| Trouble::Refused(error.to_string()))
     }
 
-    fn config(&self, shard: Shard, first: u64) -> stream::Config {
+    /// Where to ask that a consumer of a log be forgotten.
+    pub(super) fn forget_subject(&self, shard: Shard, consumer: &str) -> String {
+        format!("{}.CONSUMER.DELETE.{}.{consumer}", self.api, self.names.stream(shard))
+    }
+
+    fn config(&self, shard: Shard, first: u64, replicas: u8) -> stream::Config {
         stream::Config {
             name: self.names.stream(shard),
             description: Some(format!("spanwire: the log of {shard}")),
@@ -231,7 +266,7 @@ impl Streams {
             retention: RetentionPolicy::Limits,
             storage: StorageType::File,
             discard: DiscardPolicy::New,
-            num_replicas: usize::from(self.replicas()),
+            num_replicas: usize::from(replicas),
             max_messages: -1,
             max_messages_per_subject: -1,
             max_consumers: -1,
@@ -245,6 +280,11 @@ impl Streams {
             ..stream::Config::default()
         }
     }
+}
+
+/// Whether the servers have no replicas at all.
+pub(super) fn is_alone(error: &async_nats::jetstream::Error) -> bool {
+    error.error_code().0 == REPLICAS_NOT_SUPPORTED
 }
 
 fn facts_of(info: &Info) -> Result<Facts, Trouble> {
@@ -261,6 +301,8 @@ fn facts_of(info: &Info) -> Result<Facts, Trouble> {
         last: info.state.last_sequence,
         bytes: info.state.bytes,
         replicas,
+        // A server alone names itself as the leader, of nothing.
+        clustered: info.cluster.as_ref().and_then(|cluster| cluster.name.as_ref()).is_some_and(|name| !name.is_empty()),
         writable,
     })
 }

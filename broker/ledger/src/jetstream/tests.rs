@@ -5,7 +5,9 @@
 mod appends;
 mod cluster;
 mod contract;
+mod disputes;
 mod feeds;
 mod harness;
+mod leaf;
 mod rebuilds;
 mod server;

@@ -5,14 +5,14 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use spanwire_model::{Holdings, Lease, Leases, NodeId, Result};
 use spanwire_nats::Connection;
-use tokio::{sync::watch, time::Instant};
+use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{
     bucket::{Bucket, REQUEST_TIMEOUT, Written},
     check,
     entry::{Entry, Value, unique},
-    keeper::{Held, valid_until},
+    keeper::{Held, Sent, valid_until},
     watcher::Watcher,
 };
 
@@ -53,9 +53,10 @@ impl JetStreamLeases {
         Self { bucket, node, incarnation: unique(), holdings, _closed: closed.drop_guard() }
     }
 
-    fn begin(&self, name: &str, value: Value, ttl: Duration, token: u64, sent: Instant) -> Lease {
+    fn begin(&self, name: &str, value: Value, ttl: Duration, token: u64, sent: Sent) -> Lease {
         let name: Arc<str> = name.into();
-        let (lease, keeper) = Lease::new(name.clone(), token, valid_until(sent, ttl));
+        let (lease, keeper) = Lease::new(name.clone(), token, valid_until(sent.at, ttl));
+        keeper.awake.since(sent.suspended);
         tokio::spawn(Held::new(name, value, ttl, token, sent).keep(self.bucket.clone(), keeper));
         lease
     }
@@ -78,8 +79,8 @@ impl Leases for JetStreamLeases {
                 attempt: attempt.clone(),
                 token: None,
             };
-            let sent = Instant::now();
-            match self.bucket.write(name, expected, &value, ttl, sent + REQUEST_TIMEOUT).await {
+            let sent = Sent::now();
+            match self.bucket.write(name, expected, &value, ttl, sent.at + REQUEST_TIMEOUT).await {
                 Written::At(token) => return Ok(Some(self.begin(name, value, ttl, token, sent))),
                 Written::Conflict => {}
                 Written::Unknown(error) => match self.bucket.read(name).await? {

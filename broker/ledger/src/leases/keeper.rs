@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use spanwire_model::LeaseKeeper;
+use spanwire_model::{LeaseKeeper, suspended};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::{
@@ -35,14 +35,28 @@ pub(super) struct Held {
     /// The last message of the name that is known to be ours.
     revision: u64,
     /// Attempts since then, and when each was sent. One of them may be stored without our knowing.
-    attempts: Vec<(Arc<str>, Instant)>,
+    attempts: Vec<(Arc<str>, Sent)>,
     renew_at: Instant,
+}
+
+/// When a message was sent, by the clock of this process and by that of the machine, which goes on while it is suspended.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sent {
+    pub(super) at: Instant,
+    pub(super) suspended: Duration,
+}
+
+impl Sent {
+    /// What is sent after this.
+    pub(super) fn now() -> Self {
+        Self { suspended: suspended(), at: Instant::now() }
+    }
 }
 
 /// What is known after an attempt.
 enum Outcome {
-    /// It may be relied on until then.
-    Until(Instant),
+    /// It was renewed by what was sent then.
+    Renewed(Sent),
     /// Not renewed; it can be tried again.
     Again,
     /// Somebody else has it, or nobody.
@@ -61,9 +75,9 @@ fn renew_at(sent: Instant, ttl: Duration) -> Instant {
 
 impl Held {
     /// A lease that was taken by the message with this sequence, which is its token.
-    pub(super) fn new(name: Arc<str>, value: Value, ttl: Duration, token: u64, sent: Instant) -> Self {
+    pub(super) fn new(name: Arc<str>, value: Value, ttl: Duration, token: u64, sent: Sent) -> Self {
         let value = Value { token: Some(token), ..value };
-        Self { name, value, ttl, revision: token, attempts: Vec::new(), renew_at: renew_at(sent, ttl) }
+        Self { name, value, ttl, revision: token, attempts: Vec::new(), renew_at: renew_at(sent.at, ttl) }
     }
 
     /// Runs until the lease is lost or given back.
@@ -91,13 +105,15 @@ impl Held {
             }
             match self.renew(&bucket, until).await {
                 // Too late is lost: its users know by their own clock, and it does not come back.
-                Outcome::Until(_) if Instant::now() >= until => {
+                Outcome::Renewed(_) if Instant::now() >= until => {
                     tracing::warn!(lease = %self.name, token = self.value.token, "lease is lost: it was renewed too late");
                     self.give_back(&bucket, Instant::now() + GIVE_BACK_LATE).await;
                     break;
                 }
-                Outcome::Until(until) => {
-                    keeper.valid_until.send_replace(until);
+                Outcome::Renewed(sent) => {
+                    keeper.valid_until.send_replace(valid_until(sent.at, self.ttl));
+                    // In this order: the other one would count a sleep before the renewal as none.
+                    keeper.awake.since(sent.suspended);
                 }
                 Outcome::Again => self.renew_at = Instant::now() + self.retry_pause(),
                 Outcome::Lost(why) => {
@@ -118,7 +134,7 @@ impl Held {
     async fn renew(&mut self, bucket: &Bucket, until: Instant) -> Outcome {
         let value = Value { attempt: unique(), ..self.value.clone() };
         // From before it is sent: the server's time to live begins after this, whatever happens on the way.
-        let sent = Instant::now();
+        let sent = Sent::now();
         self.attempts.push((value.attempt.clone(), sent));
         match bucket.write(&self.name, self.revision, &value, self.ttl, until).await {
             Written::At(revision) => self.renewed(revision, sent),
@@ -150,11 +166,11 @@ impl Held {
         value.incarnation == self.value.incarnation && Some(value.token(revision)) == self.value.token
     }
 
-    fn renewed(&mut self, revision: u64, sent: Instant) -> Outcome {
+    fn renewed(&mut self, revision: u64, sent: Sent) -> Outcome {
         self.revision = revision;
         self.attempts.clear();
-        self.renew_at = renew_at(sent, self.ttl);
-        Outcome::Until(valid_until(sent, self.ttl))
+        self.renew_at = renew_at(sent.at, self.ttl);
+        Outcome::Renewed(sent)
     }
 
     /// Lets others take it at once. After `until` it ends by itself, soon.

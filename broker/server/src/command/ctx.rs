@@ -49,9 +49,8 @@ enum What {
     Delete(write::Delete),
     /// Add to the end of an array; makes it when it is not there.
     Append(write::Append),
-    /// Do several things at once, all or none: {"if": [{"key": K, "is": "absent" | "exists" | {"version": N}}, …],
-    /// "do": [{"put": {"key": K, "value": V, "ttl_ms": N}}, {"patch_merge": {"key": K, "patch": V}}, {"patch_json": …},
-    /// {"append": {"key": K, "values": [V, …]}}, {"delete": {"key": K}}, …]}. One write, with all its values, has at most 900 KiB.
+    /// Do several things at once, all or none.
+    #[command(after_help = TRANSACTION)]
     Txn(write::Transaction),
     /// List the keys of a space.
     List(read::List),
@@ -66,8 +65,9 @@ enum What {
         /// Only spaces whose names begin with this
         #[arg(default_value = "", hide_default_value = true)]
         prefix: String,
-        #[command(flatten)]
-        level: Level,
+        /// Not older than any write that was acknowledged anywhere before
+        #[arg(long)]
+        linearizable: bool,
     },
     /// Show how full a space is, and what its quotas are.
     Describe {
@@ -79,6 +79,24 @@ enum What {
     /// Remove a space with everything in it.
     Drop(write::Drop),
 }
+
+/// What the file of `spanwire ctx txn` looks like.
+const TRANSACTION: &str = r#"The file: what must hold, if anything, and what is then done.
+  {
+    "if": [
+      {"key": "goal", "is": {"version": 7}},
+      {"key": "lock", "is": "absent"}
+    ],
+    "do": [
+      {"put":         {"key": "lock", "value": "me", "ttl_ms": 60000}},
+      {"patch_merge": {"key": "goal", "patch": {"done": true}}},
+      {"patch_json":  {"key": "plan", "patch": [{"op": "remove", "path": "/0"}]}},
+      {"append":      {"key": "notes", "values": ["one", "two"]}},
+      {"delete":      {"key": "draft"}}
+    ]
+  }
+A key is "absent", "exists", or in a version; without "ttl_ms" it stays. A key stands in one entry of "do" at most.
+One write, with all its values, has at most 900 KiB."#;
 
 /// How current an answer must be.
 #[derive(Debug, Clone, Copy, clap::Args)]
@@ -116,7 +134,11 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure
         What::Log(args) => read::log(client, args, context).await,
         What::Watch(args) => stream::watch(client, args, context).await,
         What::Snapshot(args) => stream::snapshot(client, args, context).await,
-        What::Spaces { prefix, level } => read::spaces(client, prefix, level, context).await,
+        What::Spaces { prefix, linearizable } => {
+            // A sequence is of one shard, and spaces are in all of them.
+            let level = Level { at_least: None, linearizable };
+            read::spaces(client, prefix, level, context).await
+        }
         What::Describe { space, level } => read::describe(client, space, level, context).await,
         What::Drop(args) => write::drop(client, args, context).await,
     }

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 pub(crate) struct Ledger {
     /// Where the log is kept.
     pub(crate) store: LedgerStore,
-    /// How many NATS servers keep the log: 1, 3 or 5. Three survive the loss of any one. Default: 3 where the NATS server is
-    /// part of a cluster, else 1.
+    /// How many NATS servers keep the log: 1, 3 or 5. Three survive the loss of any one. Default: 3 where the servers
+    /// that keep it are a cluster, else 1.
     pub(crate) replicas: Option<u8>,
     /// What is done before a write on this node alone is acknowledged.
     pub(crate) durability: Durability,

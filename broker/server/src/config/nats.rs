@@ -48,7 +48,7 @@ pub(crate) struct Nats {
     #[serde(default)]
     pub(crate) tls_key: Option<PathBuf>,
     /// The JetStream domain in which the ledger and the leases are: for a node whose own NATS server is a leaf node of another domain.
-    /// Default: that of the server. Set `ledger.replicas` too: behind a leaf node the size of the cluster cannot be seen.
+    /// Default: that of the server.
     #[serde(default)]
     pub(crate) jetstream_domain: Option<String>,
     /// Seals what clients keep for servers: request states and task ids. With the same secret on all nodes any of them can

@@ -35,7 +35,8 @@ pub(crate) async fn restore_cluster(config: &Config, file: &Path) -> anyhow::Res
     let connection = spanwire_nats::connect(&settings).await.context("cannot reach NATS")?;
     let tenant = config.node.tenant.clone();
     let replicas = config.ledger.replicas;
-    let made = spanwire_ledger::restore_into_streams(connection.client.clone(), tenant, &nats.prefix, replicas, &parts);
+    let (client, domain) = (connection.client.clone(), nats.jetstream_domain.as_deref());
+    let made = spanwire_ledger::restore_into_streams(client, tenant, &nats.prefix, domain, replicas, &parts);
     made.await.with_context(context)?;
     Ok(backup)
 }

@@ -67,6 +67,26 @@ async fn values_go_in_and_come_out(world: &World) {
     assert!(code == 2 && error.contains("\"hello\" is not JSON") && error.contains("'\"hello\"'"), "{error}");
     let (code, error) = bad(b, &["get", "cli", "nothing"]).await;
     assert!(code == 4 && error.contains("there is no key \"nothing\" in space \"cli\""), "{error}");
+    let appended = good(a, &["append", "cli", "one", "1"]).await;
+    assert!(appended.contains("with 1 element\n"), "{appended}");
+
+    // What is too large for the log is shown by its size, and what is too large for a write by what a write may have.
+    std::fs::write(file.path(), format!("\"{}\"", "x".repeat(20_000))).unwrap();
+    let path = format!("@{}", file.path().display());
+    let sequence = json_of(a, &["put", "cli", "large", &path]).await["sequence"].to_string();
+    let log = good(b, &["log", "cli", "--key", "large", "--at-least", &sequence]).await;
+    assert!(log.contains("put    large (20002 bytes) by operator on a"), "{log}");
+    std::fs::write(file.path(), format!("\"{}\"", "x".repeat(1_000_000))).unwrap();
+    let (code, error) = bad(a, &["put", "cli", "large", &path]).await;
+    assert!(code == 1 && error.contains("with all of its keys and values it may have 921600 bytes"), "{error}");
+    // A space that is misspelt is no error, but it is said that nothing is there.
+    for (what, read) in [("keys", "list"), ("changes", "log")] {
+        let output = run(b, &[read, "clii"]).await;
+        let note = text(&output.stderr);
+        assert!(output.status.success() && note.contains(&format!("no {what} in space \"clii\"")), "{note}");
+    }
+    assert_eq!(bad(b, &["spaces", "--at-least", "1"]).await.0, 2);
+    assert!(good(b, &["txn", "--help"]).await.contains("\"patch_merge\": {\"key\": \"goal\""));
 }
 
 async fn a_conflict_says_what_is_there(world: &World) {

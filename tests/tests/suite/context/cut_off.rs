@@ -37,6 +37,14 @@ async fn is_cut_off(node: &Node) {
         assert!(Instant::now() < deadline, "{:#?}", status.shards);
         sleep(LOOK_EVERY).await;
     }
+    // Every read says how old it may be, to programs and to people.
+    for args in [["list", "s"].as_slice(), &["log", "s"], &["snapshot", "s"], &["spaces"]] {
+        let told = node.command_json(&[&["ctx"], args, &["--json"]].concat()).await.unwrap();
+        assert!(told["stale_ms"].as_u64() > Some(0), "{args:?}: {told}");
+        let output = node.command(&[&["ctx"], args].concat()).await.unwrap();
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && error.contains("the log has been out of reach"), "{args:?}: {error}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,8 +1,14 @@
 //! A log that is followed although no consumer brings its entries.
 
-use spanwire_model::ShardState;
+use std::time::Duration;
 
-use super::{harness::Recipe, server::Server};
+use spanwire_model::ShardState;
+use tokio::time::Instant;
+
+use super::{
+    harness::{Recipe, SHARD, until},
+    server::{Proxy, Server},
+};
 use crate::testing::put;
 
 /// A server whose user `node` is everybody, and may do everything but make consumers.
@@ -26,4 +32,50 @@ async fn entries_arrive_without_any_consumer() {
     }
     assert_eq!(node.value("a").as_deref(), Some("20"));
     node.ledger.close().await;
+}
+
+/// Less than the minute after which the server forgets consumers by itself.
+const SOON: Duration = Duration::from_secs(30);
+
+/// Waits until the server has so many consumers of the log.
+async fn consumers(server: &Server, wanted: usize) {
+    let client = async_nats::connect(server.url()).await.unwrap();
+    let deadline = Instant::now() + SOON;
+    loop {
+        let mut stream = async_nats::jetstream::new(client.clone()).get_stream("SW_default_REGISTRY_0").await.unwrap();
+        let found = stream.info().await.unwrap().state.consumer_count;
+        if found == wanted {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{found} consumers, and not {wanted}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_feed_that_is_thrown_away_leaves_no_consumer_behind() {
+    let server = Server::start().await;
+    let proxy = Proxy::start(server.address).await;
+    let folder = tempfile::tempdir().unwrap();
+    let node = Recipe::new(proxy.url()).node("left", folder.path()).await;
+    node.is(ShardState::Following).await;
+    let log = node.ledger.inner.log(SHARD).unwrap().clone();
+    let opened = || log.feeds.load(std::sync::atomic::Ordering::Acquire);
+    for round in 1..=6 {
+        // So that it is no feed in vain.
+        node.append(round, &put("a", "b")).await.unwrap();
+        let before = opened();
+        if round % 2 == 0 {
+            log.look_again.notify_one();
+        } else {
+            proxy.cut();
+            node.is(ShardState::CutOff).await;
+            proxy.mend();
+        }
+        until("there is another feed", || (opened() > before).then_some(()).ok_or(before)).await;
+        node.is(ShardState::Following).await;
+    }
+    consumers(&server, 1).await;
+    node.close().await;
+    consumers(&server, 0).await;
 }

@@ -9,7 +9,7 @@ use std::{
 use async_trait::async_trait;
 use spanwire_model::{
     Command, Holdings, Lease, LeaseKeeper, Leases, Ledger, NodeId, Receipt, Result, Shard, ShardState, ShardStatus,
-    Tenant, View,
+    Tenant, View, Write,
 };
 use spanwire_telemetry::Telemetry;
 use tokio::{
@@ -20,7 +20,7 @@ use tokio::{
 use crate::{
     JetStreamLedger, JetStreamOptions, SledStore,
     jetstream::{names::Names, streams::Streams},
-    testing::{command, machines, open, put},
+    testing::{Machines, command, machines, open, put},
 };
 
 /// How long anything may take on a busy machine.
@@ -54,12 +54,13 @@ pub(super) struct Recipe {
     pub(super) url: String,
     pub(super) leases: OneHolder,
     pub(super) version: u16,
+    pub(super) machines: fn(u16) -> Machines,
     pub(super) options: fn(JetStreamOptions) -> JetStreamOptions,
 }
 
 impl Recipe {
     pub(super) fn new(url: String) -> Self {
-        Self { url, leases: OneHolder::default(), version: 1, options: |options| options }
+        Self { url, leases: OneHolder::default(), version: 1, machines, options: |options| options }
     }
 
     /// A node with its files in the folder.
@@ -74,7 +75,7 @@ impl Recipe {
         let node: NodeId = name.parse().unwrap();
         let telemetry = Telemetry::disabled(node.clone());
         let options = JetStreamOptions::new(Tenant::default(), "sw.v1", node, folder.join("ledger"));
-        let machines = machines(self.version);
+        let machines = (self.machines)(self.version);
         let ledger = JetStreamLedger::start(
             client.clone(),
             store.clone(),
@@ -145,6 +146,15 @@ impl Node {
 
     pub(super) fn streams(&self) -> Streams {
         Streams::new(self.client.clone(), Names::new(Tenant::default(), "sw.v1"), None, 64 * 1024 * 1024)
+    }
+
+    /// Changes a counter in this node's view behind its back.
+    pub(super) async fn damage(&self, key: &str, value: &str) {
+        let mut keys = self.store.tree().iter(b"ledger/registry.0/".to_vec(), None).map(Result::unwrap);
+        let (key, _) = keys.find(|(found, _)| found.ends_with(format!("v{key}").as_bytes())).unwrap();
+        // One byte before the value: it is whole.
+        let value = [b"\x00", value.as_bytes()].concat();
+        self.store.write(vec![Write::Put { key, value }], true).await.unwrap();
     }
 
     pub(super) fn rebuilds(&self) -> u64 {

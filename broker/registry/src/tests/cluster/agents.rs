@@ -74,3 +74,35 @@ async fn a_record_says_on_whose_behalf_it_was_written() {
     assert_eq!(written.call.as_deref(), Some("00000000-0000-0000-0000-000000000007"));
     a.stop().await;
 }
+
+#[tokio::test]
+async fn of_two_that_add_one_agent_at_once_one_is_told_that_it_is_taken() {
+    let cluster = Cluster::new();
+    let (a, b) = (cluster.start("a", vec![]).await, cluster.start("b", vec![]).await);
+    for turn in 0..20 {
+        let id = agent(&format!("a{turn}"));
+        let (left, right) = tokio::join!(
+            a.handle.add_agent(&id, card(r#"{"name":"Left"}"#), false),
+            b.handle.add_agent(&id, card(r#"{"name":"Right"}"#), false),
+        );
+        let (winner, refused) = if left.is_ok() { ("Left", right) } else { ("Right", left) };
+        assert_eq!(refused.unwrap_err().kind, ErrorKind::Conflict);
+        let known = a.handle.agents(&AgentQuery { id: Some(id), ..ALL }).unwrap().agents.remove(0).known.unwrap();
+        assert!(known.card.as_str().contains(winner), "{known:?}");
+    }
+    a.stop().await;
+    b.stop().await;
+}
+
+#[tokio::test]
+async fn without_the_ledger_agents_are_read_and_not_written() {
+    let cluster = Cluster::new();
+    let a = cluster.start("a", vec![]).await;
+    a.handle.add_agent(&agent("ada"), card(r#"{"name":"Ada"}"#), false).await.unwrap();
+    a.ledger.connected.store(false, Ordering::SeqCst);
+    let refused = a.handle.add_agent(&agent("bob"), card(r#"{"name":"Bob"}"#), true).await.unwrap_err();
+    assert_eq!(refused.kind, ErrorKind::Unavailable);
+    assert_eq!(a.handle.remove_agent(&agent("ada")).await.unwrap_err().kind, ErrorKind::Unavailable);
+    assert_eq!(a.cards().len(), 1);
+    a.stop().await;
+}

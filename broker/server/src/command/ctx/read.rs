@@ -44,6 +44,12 @@ pub(super) async fn get(
     Ok(())
 }
 
+/// Says so where there is nothing to show: a space that is misspelt is no error.
+fn nothing(what: &str, space: &str, prefix: &str, sequence: u64) -> String {
+    let of = if prefix.is_empty() { String::new() } else { format!(" of \"{prefix}\"") };
+    format!("no {what}{of} in space \"{space}\", up to sequence {sequence}")
+}
+
 /// Says so when the node could not reach the log.
 pub(super) fn stale(stale_ms: u64) {
     if stale_ms > 0 {
@@ -125,6 +131,9 @@ pub(super) async fn list(mut client: Client, args: List, context: &mut Context) 
         row
     };
     context.out.table(&headers, entries.iter().map(row).collect())?;
+    if entries.is_empty() {
+        note(nothing("keys", &args.space, &args.prefix, sequence));
+    }
     if !next.is_empty() {
         note(format!("there are more than {}: narrow it with a prefix, or raise --limit", entries.len()));
     }
@@ -182,6 +191,9 @@ pub(super) async fn log(mut client: Client, args: Log, context: &mut Context) ->
     stale(stale_ms);
     for event in &events {
         context.out.line(show::event_line(event))?;
+    }
+    if events.is_empty() {
+        note(nothing("changes", &args.space, args.key.as_ref().unwrap_or(&args.prefix), sequence));
     }
     if next > 0 {
         note(format!("there are more: go on with --from {next}"));

@@ -7,7 +7,7 @@ use spanwire_rpc::v1::{ContextAuthor, ContextChange, ContextEntry, ContextEvent,
 
 use crate::{
     failure::Failure,
-    output::{Cell, Tone, ago, clean, first_line, paint},
+    output::{Cell, Tone, ago, clean, count, first_line, paint},
     raw,
 };
 
@@ -101,7 +101,12 @@ fn change(change: ContextChange) -> (&'static str, Tone) {
 /// A change in one line.
 pub(super) fn event_line(event: &ContextEvent) -> String {
     let (word, tone) = change(event.change());
-    let value = if event.value_json.is_empty() { String::new() } else { format!(" {}", line(&event.value_json)) };
+    // What is too large for the log is read from its key.
+    let value = match (event.value_json.is_empty(), event.bytes) {
+        (true, 0) => String::new(),
+        (true, bytes) => format!(" ({bytes} bytes)"),
+        (false, _) => format!(" {}", line(&event.value_json)),
+    };
     let key = if event.key.is_empty() { "(the space)".to_owned() } else { clean(&event.key) };
     let by = paint(&by(event.author.as_ref()), Tone::Dim);
     format!("{:>8} {} {key}{value} {by}", event.sequence, paint(&format!("{word:<6}"), tone))
@@ -182,7 +187,10 @@ pub(super) fn written_lines(space: &str, written: &ContextWriteResponse) -> Vec<
             (0, false, _) => format!("{space}/{key} was not there, sequence {}", written.sequence),
             (0, true, _) => format!("{space}/{key} is deleted, sequence {}", written.sequence),
             (version, _, 0) => format!("{space}/{key} is in version {version}"),
-            (version, _, length) => format!("{space}/{key} is in version {version}, with {length} elements"),
+            (version, _, length) => {
+                let elements = count(usize::try_from(length).unwrap_or(usize::MAX), "element");
+                format!("{space}/{key} is in version {version}, with {elements}")
+            }
         }
     };
     written.written.iter().map(line).collect()

@@ -7,7 +7,7 @@ use super::{Client, Level, read::stale, refused::failure, show};
 use crate::{
     cli::Context,
     failure::Failure,
-    output::{note, now_ms},
+    output::{Tone, note, now_ms, paint},
 };
 
 /// Arguments of `spanwire ctx watch`.
@@ -32,6 +32,9 @@ pub(super) async fn watch(mut client: Client, args: Watch, context: &mut Context
         without_values: false,
     };
     let mut events = client.contexts.watch(client.request(request)).await.map_err(failure)?.into_inner();
+    if args.from.is_none() && !context.out.json {
+        note(paint("from now on; --from 1 begins with what is kept of what happened", Tone::Dim));
+    }
     let mut seen = None;
     loop {
         match events.message().await {
