@@ -163,7 +163,8 @@ impl JetStreamLedger {
         applying: Options,
     ) -> Result<Self> {
         let failed = |error: &dyn fmt::Display| Error::new(ErrorKind::Internal, format!("the ledger's store: {error}"));
-        std::fs::create_dir_all(&options.folder).map_err(|error| failed(&error))?;
+        let folder = std::fs::create_dir_all(&options.folder).and_then(|()| rebuild::remove_scratch(&options.folder));
+        folder.map_err(|error| failed(&error))?;
         let applier = Applier::open(store, machines, applying).await;
         let applier = applier.map_err(|error| failed(&error))?;
         let names = Names::new(options.tenant.clone(), options.prefix.clone());
