@@ -1,7 +1,8 @@
 //! Ends a child whose lease is over, also when this process is paused and cannot.
 //!
-//! A small file says until when the child may run: a moment of the system's clock since it was started, which all processes share, and which
-//! goes on while the machine is suspended. This process sets it forward with each renewal; the guard looks at it and kills the child when the moment has come, or the file is gone.
+//! A small file says until when the child may run: a moment of the system's clock since it was started, which all processes share, and
+//! which goes on while the machine is suspended. This process sets it forward with each renewal; the guard looks at it and kills the
+//! child when the moment has come, or the file is gone.
 
 use std::{
     fs::{File, OpenOptions},

@@ -2,6 +2,7 @@
 
 mod completion;
 mod duty;
+mod golden;
 mod ledger;
 mod machine;
 mod memory;

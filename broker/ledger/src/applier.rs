@@ -110,11 +110,8 @@ impl Applier {
         let job = move |tree: &Tree| {
             let mut progress = Progress::default();
             for entry in &entries {
-                match apply_one(&cell, tree, entry, options) {
-                    Ok((receipt, voice)) => {
-                        progress.receipts.extend(receipt);
-                        progress.voices.extend(voice);
-                    }
+                match apply_one(&cell, tree, entry, options, &mut progress) {
+                    Ok(()) => {}
                     Err(error) => {
                         if error.stops() {
                             cell.stop(error.clone());
@@ -176,18 +173,21 @@ impl Applier {
     }
 }
 
-/// Applies one entry; returns the operation with its receipt, or what it says. On the writer thread.
+/// Applies one entry, and notes what came of it. On the writer thread.
 fn apply_one(
     cell: &ShardCell,
     tree: &Tree,
     entry: &Logged,
     options: Options,
-) -> Result<(Option<(Uuid, Receipt)>, Option<Voice>), ApplyError> {
-    let Some(mut step) = step::step(cell, entry, options.operations_kept)? else { return Ok((None, None)) };
-    let told = (step.receipt.take(), step.voice.take());
+    progress: &mut Progress,
+) -> Result<(), ApplyError> {
+    let Some(mut step) = step::step(cell, entry, options.operations_kept)? else { return Ok(()) };
+    let (receipt, voice) = (step.receipt.take(), step.voice.take());
     let committed = cell.commit(tree, step, Vec::new(), options.flush);
     committed.map_err(|error| ApplyError::store(cell.shard, error))?;
-    Ok(told)
+    progress.receipts.extend(receipt);
+    progress.voices.extend(voice);
+    Ok(())
 }
 
 /// What follows the flush of a group: readers see it, or the shard stops.

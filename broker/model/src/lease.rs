@@ -175,7 +175,7 @@ impl Awake {
     }
 
     /// The time that [`Instant`] has missed since then.
-    fn missed(&self) -> Duration {
+    pub fn missed(&self) -> Duration {
         let now_ms = u64::try_from((self.suspended)().as_millis()).unwrap_or(u64::MAX);
         Duration::from_millis(now_ms.saturating_sub(self.before_ms.load(Ordering::Acquire)))
     }
@@ -190,9 +190,9 @@ pub fn suspended() -> Duration {
             let (seconds, nanos) = (u64::try_from(time.tv_sec), u32::try_from(time.tv_nsec));
             Duration::new(seconds.unwrap_or(0), nanos.unwrap_or(0))
         };
-        // In this order: what passes between the two makes it longer, never shorter.
-        let awake = duration(clock_gettime(ClockId::Monotonic));
-        duration(clock_gettime(ClockId::Boottime)).saturating_sub(awake)
+        // In this order: a pause between the two makes it shorter, and so a lease that was renewed then end earlier, never later.
+        let since_start = duration(clock_gettime(ClockId::Boottime));
+        since_start.saturating_sub(duration(clock_gettime(ClockId::Monotonic)))
     }
     #[cfg(not(target_os = "linux"))]
     Duration::ZERO

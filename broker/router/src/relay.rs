@@ -11,8 +11,8 @@ use async_stream::stream;
 use futures::{StreamExt, stream::BoxStream};
 use spanwire_mcp::RequestId;
 use spanwire_model::{
-    Address, BusRequest, Error, ErrorKind, Exchange, ExchangePart, Exchanged, Frame, NodeId, NodeState, Relay, Relayed,
-    Result, Verb,
+    Address, BusRequest, Error, ErrorKind, Exchange, ExchangePart, Exchanged, Frame, NodeId, Relay, Relayed, Result,
+    Verb,
 };
 use spanwire_telemetry::{Span, SpanKind, names};
 use tokio::{
@@ -142,12 +142,12 @@ fn broke_off(to: &NodeId) -> Error {
     Error::new(ErrorKind::StreamLost, format!("the answer of node \"{to}\", which has the session, broke off"))
 }
 
-/// What the bus says, as an edge has to understand it: nobody there means that the session is gone with its node. A node that was heard a
-/// moment ago has perhaps only lost its connection, and the session with it goes on.
+/// What the bus says, as an edge has to understand it: nobody there means that the session is gone with its node. A node that is not given up
+/// yet has perhaps only lost its connection, and its sessions go on.
 fn failed(inner: &Inner, to: &NodeId, begun: bool, error: Error) -> Error {
     match error.kind {
         ErrorKind::Unavailable if begun => broke_off(to).with_private(error),
-        ErrorKind::Unavailable if inner.backbone.is_connected() && !was_heard(inner, to) => {
+        ErrorKind::Unavailable if inner.backbone.is_connected() && !is_known(inner, to) => {
             Error::new(ErrorKind::SessionGone, format!("node \"{to}\", which had the session, is gone"))
         }
         ErrorKind::Unavailable => cut_off().with_private(error),
@@ -155,10 +155,8 @@ fn failed(inner: &Inner, to: &NodeId, begun: bool, error: Error) -> Error {
     }
 }
 
-fn was_heard(inner: &Inner, node: &NodeId) -> bool {
-    let inventory = inner.registry.inventory();
-    let state = inventory.nodes.iter().find(|info| info.id == *node).map(|info| info.state);
-    state.is_some_and(|state| state != NodeState::Suspect)
+fn is_known(inner: &Inner, node: &NodeId) -> bool {
+    inner.registry.inventory().nodes.iter().any(|info| info.id == *node)
 }
 
 fn bus_request(exchange: &Exchange, span: &Span) -> BusRequest {

@@ -148,10 +148,7 @@ impl Replicas {
 
     /// Forgets what is not there any more.
     pub(crate) fn keep_only(&self, inventory: &Inventory) {
-        self.known().retain(|(server, node), known| {
-            let key = |entry: &Arc<ServerEntry>| (&entry.id, &entry.node).cmp(&(server, node));
-            known.outstanding > 0 || inventory.servers.binary_search_by(key).is_ok()
-        });
+        self.known().retain(|key, known| known.outstanding > 0 || is_there(inventory, key));
     }
 }
 
@@ -202,6 +199,10 @@ impl Drop for Sent {
         let before = entry.breaker;
         entry.breaker = before.end(self.verdict, self.is_trial, Instant::now(), chance);
         let is_news = entry.breaker.is_open() && !before.is_open();
+        if entry.outstanding == 0 && !is_there(&self.inner.registry.inventory(), &self.key) {
+            // Callers may name any node: what is nowhere is not remembered.
+            known.remove(&self.key);
+        }
         drop(known);
         if is_news {
             let (server, node) = &self.key;
@@ -237,6 +238,11 @@ fn verdict(outcome: &Outcome, heard: bool) -> Verdict {
         | Kind::BadServer
         | Kind::Internal => Verdict::Well,
     }
+}
+
+fn is_there(inventory: &Inventory, (server, node): &(ServerId, NodeId)) -> bool {
+    let key = |entry: &Arc<ServerEntry>| (&entry.id, &entry.node).cmp(&(server, node));
+    inventory.servers.binary_search_by(key).is_ok()
 }
 
 /// The other nodes on which a server can be called.

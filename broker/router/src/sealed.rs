@@ -82,8 +82,10 @@ fn toward(inner: &Inner, text: &str, front: &Front, route: &Route) -> Back {
         // What a task is, only its own server knows. A state is complete, for whoever can open it.
         return back(there(), front.kind == Kind::Task || is_here || !opens());
     }
-    if front.kind == Kind::Task && !replica::is_one_that_moves(&inventory, &route.server) {
-        return back(there(), true);
+    if front.kind == Kind::Task {
+        // Whoever runs now what ran there says itself that the task is unknown.
+        let moves = replica::is_one_that_moves(&inventory, &route.server);
+        return if moves { back(None, false) } else { back(there(), true) };
     }
     let is_gone = || !inventory.nodes.iter().any(|node| node.id == front.node);
     if is_here || opens() || is_gone() { back(None, false) } else { back(there(), true) }

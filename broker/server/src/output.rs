@@ -128,13 +128,12 @@ impl Out {
 
     /// Prints one JSON document.
     pub(crate) fn document(&mut self, value: &impl Serialize) -> io::Result<()> {
-        let text = serde_json::to_string_pretty(value).map_err(io::Error::other)?;
-        self.line(text)
+        self.line(escaped(&serde_json::to_string_pretty(value).map_err(io::Error::other)?))
     }
 
     /// Prints one JSON document of a stream, on a line.
     pub(crate) fn json_line(&mut self, value: &impl Serialize) -> io::Result<()> {
-        self.line(serde_json::to_string(value).map_err(io::Error::other)?)
+        self.line(escaped(&serde_json::to_string(value).map_err(io::Error::other)?))
     }
 
     /// Prints rows under headers.

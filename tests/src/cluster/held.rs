@@ -8,10 +8,11 @@ use super::world::{NODES, World};
 
 /// What may be more afterwards, and is no leak: files that a store has opened, connections that are kept for the next one.
 const MORE_FILES: usize = 32;
-const MORE_MIB: usize = 256;
-const MORE_SUBSCRIPTIONS: u64 = 48;
-/// Each node has one for each shard, and one that nobody reads any more is forgotten by the server after a minute.
-const MORE_CONSUMERS: u64 = 64;
+const MORE_MIB: usize = 64;
+/// Fewer than one node has.
+const MORE_SUBSCRIPTIONS: u64 = 10;
+/// Each node has one for each shard; those of a node that was killed are forgotten by the servers after a minute.
+const MORE_CONSUMERS: u64 = 24;
 
 /// What is held. Numbers of nodes are sums over all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,9 +78,9 @@ mod tests {
             Held { files: 500, ..before },
             Held { processes: 4, ..before },
             Held { processes: 0, ..before },
-            Held { resident_mib: 900, ..before },
-            Held { subscriptions: 900, ..before },
-            Held { consumers: 90, ..before },
+            Held { resident_mib: 400, ..before },
+            Held { subscriptions: 213, ..before },
+            Held { consumers: 40, ..before },
         ];
         for held in bad {
             assert!(held.leak_since(&before).is_some(), "{held}");

@@ -294,8 +294,12 @@ impl Run {
         let deadline = Instant::now() + PATIENCE;
         let mut told = false;
         loop {
-            let leak = Held::by(&self.world).await?.leak_since(&self.before);
-            let Some(what) = leak.as_ref().filter(|_| Instant::now() < deadline) else { return Ok(leak) };
+            let held = Held::by(&self.world).await?;
+            let leak = held.leak_since(&self.before);
+            let Some(what) = leak.as_ref().filter(|_| Instant::now() < deadline) else {
+                say(&format!("held {} before, and {held} now", self.before));
+                return Ok(leak);
+            };
             if !told {
                 say(&format!("waiting for what ends by itself: {what}"));
                 told = true;

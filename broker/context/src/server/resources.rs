@@ -39,25 +39,26 @@ const STALE_MS: &str = "spanwire/stale_ms";
 /// Reads a resource.
 pub(super) async fn read(asked: &Asked, uri: &str) -> Outcome {
     let reading = Reading { level: ReadLevel::Local, deadline: asked.deadline };
-    match uri::parse(uri)? {
+    let named = uri::parse(uri)?;
+    match &named {
         Named::Key(space, key) => {
-            let seen = asked.behalf.get(&space, &key, reading).await?;
+            let seen = asked.behalf.get(space, key, reading).await?;
             let (stale, sequence) = (seen.stale_ms, seen.sequence);
             let Some(Item { version, writer, value: Some(value), .. }) = seen.value else {
-                return Err(uri::unknown(uri));
+                return Err(named.unknown());
             };
             contents(uri, &value, &about(sequence, stale, Some((version, &writer)))?)
         }
         Named::Space(space) => {
-            let Seen { value: info, .. } = asked.behalf.describe(&space, reading).await?;
+            let Seen { value: info, .. } = asked.behalf.describe(space, reading).await?;
             if info.is_none() {
-                return Err(uri::unknown(uri));
+                return Err(named.unknown());
             }
             let query = ListQuery::default();
-            let seen = asked.behalf.list(&space, &query, reading).await?;
+            let seen = asked.behalf.list(space, &query, reading).await?;
             let keys = seen.value.items.iter();
             let keys = keys.map(ShownItem::from).collect();
-            let list = List { space: &space, keys, next: seen.value.next.as_ref() };
+            let list = List { space, keys, next: seen.value.next.as_ref() };
             contents(uri, &json_of(&list)?, &about(seen.sequence, seen.stale_ms, None)?)
         }
     }

@@ -21,21 +21,30 @@ pub(super) enum Named {
 /// # Errors
 /// `InvalidParams` for what names neither.
 pub(super) fn parse(uri: &str) -> Result<Named> {
-    let unknown = || unknown(uri);
-    let rest = uri.strip_prefix(SCHEME).ok_or_else(unknown)?;
+    let rest = uri.strip_prefix(SCHEME).ok_or_else(no_uri)?;
     let (space, key) = rest.split_once('/').unwrap_or((rest, ""));
-    let space = space.parse().map_err(|_| unknown())?;
+    let space = space.parse().map_err(|_| no_uri())?;
     if key.is_empty() {
         return Ok(Named::Space(space));
     }
-    let key = percent_decode_str(key).decode_utf8().map_err(|_| unknown())?;
-    Ok(Named::Key(space, key.parse().map_err(|_| unknown())?))
+    let key = percent_decode_str(key).decode_utf8().map_err(|_| no_uri())?;
+    Ok(Named::Key(space, key.parse().map_err(|_| no_uri())?))
 }
 
-/// A resource that is not there, or may not be read.
-pub(super) fn unknown(uri: &str) -> Error {
-    let shown: String = uri.chars().take(200).collect();
-    Error::new(ErrorKind::InvalidParams, format!("unknown resource \"{shown}\""))
+impl Named {
+    /// It is not there, or may not be read. Without its URI: whoever reads through a federated view knows it under another one.
+    pub(super) fn unknown(&self) -> Error {
+        let text = match self {
+            Self::Space(space) => format!("unknown resource: there is no space \"{space}\""),
+            Self::Key(space, key) => format!("unknown resource: there is no key \"{key}\" in space \"{space}\""),
+        };
+        Error::new(ErrorKind::InvalidParams, text)
+    }
+}
+
+fn no_uri() -> Error {
+    let text = "unknown resource: it names neither a space of the shared context nor a key of one";
+    Error::new(ErrorKind::InvalidParams, text)
 }
 
 #[cfg(test)]

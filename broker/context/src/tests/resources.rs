@@ -37,6 +37,12 @@ async fn resources_are_read() {
     for uri in ["ctx://s/none", "ctx://none", "ctx://", "file:///x"] {
         let error = client.ask("ann", Method::ResourcesRead, &json!({ "uri": uri })).outcome().await.unwrap_err();
         assert_eq!(error.kind, ErrorKind::InvalidParams, "{uri}");
+        // Whoever reads through a federated view knows it under another URI.
+        assert!(
+            error.public.starts_with("unknown resource: ") && !error.public.contains("ctx://s"),
+            "{}",
+            error.public
+        );
     }
 }
 

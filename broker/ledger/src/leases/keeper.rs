@@ -104,14 +104,14 @@ impl Held {
             match self.renew(&bucket, until).await {
                 // Too late is lost: its users know by their own clock, and it does not come back. Nor is it given back: what ran under it
                 // may be about to be killed only now, and has this time for it.
-                Outcome::Renewed(_) if Instant::now() >= until => {
+                Outcome::Renewed(_) if Instant::now() + keeper.awake.missed() >= until => {
                     tracing::warn!(lease = %self.name, token = self.value.token, "lease is lost: it was renewed too late");
                     break;
                 }
                 Outcome::Renewed(sent) => {
-                    keeper.valid_until.send_replace(valid_until(sent.at, self.ttl));
-                    // In this order: the other one would count a sleep before the renewal as none.
+                    // In this order: whoever is told of the new moment goes by when it was asked for.
                     keeper.awake.since(sent.suspended);
+                    keeper.valid_until.send_replace(valid_until(sent.at, self.ttl));
                 }
                 Outcome::Again => self.renew_at = Instant::now() + self.retry_pause(),
                 Outcome::Lost(why) => {
