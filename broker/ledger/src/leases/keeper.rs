@@ -20,8 +20,6 @@ const RENEW_PART: u32 = 3;
 const RENEW_AT_MOST: Duration = Duration::from_secs(3);
 /// The part of the time to live after which a renewal that failed is tried again.
 const RETRY_PART: u32 = 12;
-/// How long giving back may take of a lease that was renewed too late.
-const GIVE_BACK_LATE: Duration = Duration::from_secs(2);
 /// How often the bucket is told that a lease is given back, before its time to live has to do.
 const GIVE_BACK_TRIES: usize = 5;
 
@@ -104,10 +102,10 @@ impl Held {
                 () = sleep_until(self.renew_at) => {}
             }
             match self.renew(&bucket, until).await {
-                // Too late is lost: its users know by their own clock, and it does not come back.
+                // Too late is lost: its users know by their own clock, and it does not come back. Nor is it given back: what ran under it
+                // may be about to be killed only now, and has this time for it.
                 Outcome::Renewed(_) if Instant::now() + keeper.awake.missed() >= until => {
                     tracing::warn!(lease = %self.name, token = self.value.token, "lease is lost: it was renewed too late");
-                    self.give_back(&bucket, Instant::now() + GIVE_BACK_LATE).await;
                     break;
                 }
                 Outcome::Renewed(sent) => {
