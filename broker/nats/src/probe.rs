@@ -23,8 +23,10 @@ const ROUND_TRIP: Duration = Duration::from_secs(2);
 const QUIET: Duration = Duration::from_millis(200);
 /// Refusals of the server that are kept until they are looked at.
 const MAX_DENIED: usize = 64;
-/// A token that no server, node, principal or kind of event has.
+/// Tokens that no server, node, principal or kind of event has: what is published to the one is not even heard by this connection itself,
+/// so that the server answers at once that nobody listens.
 const NOBODY: &str = "=doctor";
+const NOBODY_ELSE: &str = "=nobody";
 /// What the server says before the subject.
 const VIOLATION: &str = "permissions violation for ";
 
@@ -147,7 +149,7 @@ fn subscribed(config: &Config) -> Vec<(String, String)> {
 /// Where a node publishes, as far as nobody hears it, and the permission for it.
 fn published(config: &Config) -> Vec<(String, String)> {
     let base = config.base();
-    let [call, event] = ["call._", "evt"].map(|what| format!("{base}.{what}.{NOBODY}.{NOBODY}.{NOBODY}"));
+    let [call, event] = ["call._", "evt"].map(|what| format!("{base}.{what}.{NOBODY_ELSE}.{NOBODY}.{NOBODY}"));
     vec![(event, format!("{base}.evt.>")), (call, format!("{base}.call.>"))]
 }
 

@@ -34,7 +34,7 @@ fn a_refusal_names_the_permission_that_is_missing() {
     for (text, expected) in [
         (r#"Permissions Violation for Subscription to "sw.v1.t.evt.=doctor.*.*""#, Some("subscribe to sw.v1.t.evt.>")),
         (
-            r#"Permissions Violation for Publish to "sw.v1.t.call._.=doctor.=doctor.=doctor""#,
+            r#"Permissions Violation for Publish to "sw.v1.t.call._.=nobody.=doctor.=doctor""#,
             Some("publish to sw.v1.t.call.>"),
         ),
         (

@@ -1,7 +1,10 @@
 //! `spanwire doctor` on real nats-servers, with no node running.
 
 use serde_json::Value;
-use spanwire_tests::{certificates::Authority, nats::NatsServer};
+use spanwire_tests::{
+    certificates::{Authority, Certificate},
+    nats::NatsServer,
+};
 
 use super::{Place, Run};
 
@@ -95,6 +98,24 @@ async fn doctor_says_whose_certificate_is_wrong() {
     has(&checks, "nats tls", "fail", "certificate problem: ");
     has(&checks, "nats tls", "fail", "set nats.tls_ca");
     let (_, checks) = examined(&trusting(&authority), &[]);
+    has(&checks, "nats tls", "ok", "TLS 1.3");
+
+    // A server that wants the certificate of the node.
+    let files = format!("{files}, ca_file: \"{}\", verify: true", authority.file().display());
+    let server = NatsServer::start_configured(&format!("tls {{ {files} }}")).await.unwrap();
+    let with = |own: &Certificate| {
+        let [certificate, key] = [&own.certificate, &own.key].map(|path| path.display());
+        let ca = authority.file();
+        format!("url = '{}'\ntls_ca = '{}'\ntls_cert = '{certificate}'\ntls_key = '{key}'", server.url(), ca.display())
+    };
+    let trusting = format!("url = '{}'\ntls_ca = '{}'", server.url(), authority.file().display());
+    for wrong in [trusting, with(&other.issue("node").unwrap())] {
+        let (run, checks) = examined(&wrong, &[]);
+        run.expect(1, "");
+        has(&checks, "nats tls", "fail", "certificate problem of this node");
+    }
+    let (run, checks) = examined(&with(&authority.issue("node").unwrap()), &[]);
+    run.expect(0, "");
     has(&checks, "nats tls", "ok", "TLS 1.3");
 
     let plain = NatsServer::start().await.unwrap();

@@ -35,6 +35,8 @@ struct Introduction {
     version: String,
     tls_required: bool,
     tls_available: bool,
+    /// It wants the certificate of whoever connects.
+    tls_verify: bool,
 }
 
 pub(super) async fn check(config: &Config, section: &Nats, findings: &mut Vec<Finding>) {
@@ -89,7 +91,11 @@ async fn attempt(address: &str, settings: &spanwire_nats::Config) -> (Vec<Findin
             found.push(accepted(address, &settings.credentials, probe.asks_for_credentials));
             (found, Some(probe))
         }
-        Err(problem) => {
+        Err(mut problem) => {
+            // In TLS 1.3 a server that does not like the certificate may just be gone after the handshake.
+            if introduction.tls_verify && problem.cause == Cause::Unreachable {
+                problem.cause = Cause::OwnCertificate;
+            }
             found.push(refused(address, &settings.credentials, &problem));
             (found, None)
         }
