@@ -19,8 +19,13 @@ impl From<InvalidName> for spanwire_model::Error {
     }
 }
 
-/// Characters of a bad name that its error shows.
+/// Characters of a caller's text that an error shows.
 const SHOWN: usize = 80;
+
+/// A caller's text as an error shows it: so much of it, without control characters.
+pub(crate) fn shown(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(SHOWN).collect()
+}
 
 macro_rules! name {
     ($(#[$doc:meta])* $name:ident, $noun:literal, $rule:literal, $valid:expr) => {
@@ -42,8 +47,7 @@ macro_rules! name {
                 if valid(text) {
                     Ok(Self(text.into()))
                 } else {
-                    let text = text.chars().filter(|c| !c.is_control()).take(SHOWN).collect();
-                    Err(InvalidName { noun: $noun, text, rule: $rule })
+                    Err(InvalidName { noun: $noun, text: shown(text), rule: $rule })
                 }
             }
         }

@@ -27,6 +27,7 @@ mod publish;
 mod rebuild;
 mod restore;
 mod streams;
+mod survey;
 mod unsettled;
 mod voices;
 mod waiting;
@@ -59,6 +60,7 @@ use crate::{
 };
 
 pub use restore::restore_into_streams;
+pub use survey::{Kept, SurveyError, SurveyedStream, survey};
 
 /// Entries between two checkpoints.
 const CHECKPOINT_ENTRIES: u64 = 1_000;

@@ -11,12 +11,15 @@ use spanwire_model::ReadLevel;
 use uuid::Uuid;
 
 use super::Asked;
-use crate::{Condition, Expect, Key, MAX_PAGE, Options, Reading, SpaceName};
+use crate::{Condition, Expect, Key, MAX_PAGE, Options, Reading, SpaceName, name::shown};
 
 /// Largest whole number that every JSON library reads as it is.
 pub(super) const MAX_WHOLE: u64 = (1 << 53) - 1;
 /// Most characters of a prefix: no key has more.
 pub(super) const MAX_PREFIX: usize = 512;
+/// Most members of one object: each is compared with all others. No tool has as many, and steps of patches may have some that are
+/// passed over.
+pub(super) const MAX_MEMBERS: usize = 64;
 /// How a UUID is written, in characters.
 const UUID_CHARACTERS: usize = 36;
 
@@ -35,14 +38,17 @@ impl Arguments {
         let place = place.to_owned();
         let Some(object) = object else { return Ok(Self { place, members: Vec::new() }) };
         if !object.is_object() {
-            let what = if place.is_empty() { "the arguments" } else { place.trim_end_matches('.') };
-            return Err(format!("{what}: must be an object"));
+            return Err(format!("{}: must be an object", whole_of(&place)));
+        }
+        let count = object.entries().count();
+        if count > MAX_MEMBERS {
+            return Err(format!("{}: has {count} members, the limit is {MAX_MEMBERS}", whole_of(&place)));
         }
         let mut members: Vec<(String, Json)> = Vec::new();
         for entry in object.entries() {
             let name = entry.key();
             if members.iter().any(|(other, _)| *other == name) {
-                return Err(format!("{place}{name}: comes twice"));
+                return Err(format!("{place}{}: comes twice", shown(&name)));
             }
             members.push((name, Json::from_trusted(object.as_bytes().slice(entry.value_range.clone()))));
         }
@@ -111,10 +117,11 @@ impl Arguments {
 
     /// The objects of an array that was taken as it is.
     pub(super) fn objects_of(&self, name: &str, array: &Json, most: u64) -> Result<Vec<Self>, Wrong> {
-        let entries: Vec<Json> = array.read().map_err(|error| self.wrong(name, &plain(&error)))?;
-        if entries.len() as u64 > most {
-            return Err(self.wrong(name, &format!("has {} entries, the limit is {most}", entries.len())));
+        let count = array.elements().count();
+        if count as u64 > most {
+            return Err(self.wrong(name, &format!("has {count} entries, the limit is {most}")));
         }
+        let entries: Vec<Json> = array.read().map_err(|error| self.wrong(name, &plain(&error)))?;
         let place = |at: usize| format!("{}{name}[{at}].", self.place);
         entries.into_iter().enumerate().map(|(at, entry)| Self::of(&place(at), Some(entry))).collect()
     }
@@ -154,9 +161,8 @@ impl Arguments {
                 return Err(self.wrong("at_least", "goes with no other level"));
             }
             (Some(other), _) => {
-                return Err(
-                    self.wrong("level", &format!("there is no \"{other}\"; use local, at_least or linearizable"))
-                );
+                let text = format!("there is no \"{}\"; use local, at_least or linearizable", shown(other));
+                return Err(self.wrong("level", &text));
             }
         };
         Ok(Reading { level, deadline: asked.deadline })
@@ -202,7 +208,7 @@ impl Arguments {
     pub(super) fn end(self) -> Result<(), Wrong> {
         match self.members.first() {
             None => Ok(()),
-            Some((name, _)) => Err(self.wrong(&name.clone(), "there is no such argument here")),
+            Some((name, _)) => Err(self.wrong(&shown(name), "there is no such argument here")),
         }
     }
 
@@ -227,8 +233,18 @@ fn whole(number: f64) -> Option<u64> {
     whole.filter(|_| number.fract() == 0.0)
 }
 
-/// The error without where it was: the place is the argument's name.
+/// An object as an error names it.
+fn whole_of(place: &str) -> &str {
+    if place.is_empty() { "the arguments" } else { place.trim_end_matches('.') }
+}
+
+/// The error without where it was: the place is the argument's name. Of a text that is none of those that are expected, so much as errors show.
 fn plain(error: &serde_json::Error) -> String {
     let text = error.to_string();
-    text.split(" at line ").next().unwrap_or_default().to_owned()
+    let what = text.rsplit_once(" at line ").map_or(text.as_str(), |(what, _)| what);
+    // What is expected is no caller's text, and comes last.
+    match what.rsplit_once(", expected ") {
+        Some((what, expected)) => format!("{}, expected {expected}", shown(what)),
+        None => shown(what),
+    }
 }

@@ -6,7 +6,7 @@ use super::{
     Asked,
     arguments::{Arguments, Wrong},
 };
-use crate::{Condition, Expect, Operation, Options, Quotas, SpaceName, Transaction, patch};
+use crate::{Condition, Expect, Operation, Options, Quotas, SpaceName, Transaction, name::shown, patch};
 
 /// A write as its arguments say it.
 pub(super) struct Wanted {
@@ -56,7 +56,10 @@ fn operation(tool: &str, arguments: &mut Arguments) -> Result<Operation, Wrong> 
             }
             Ok(Operation::Append { key, values })
         }
-        other => Err(arguments.wrong("op", &format!("there is no \"{other}\"; use put, patch, delete or append"))),
+        other => {
+            let text = format!("there is no \"{}\"; use put, patch, delete or append", shown(other));
+            Err(arguments.wrong("op", &text))
+        }
     }
 }
 
@@ -75,7 +78,7 @@ fn check_steps(arguments: &Arguments, patch: &Json) -> Result<(), Wrong> {
             "move" | "copy" if from.is_none() => return Err(step.missing("from")),
             "add" | "replace" | "test" | "move" | "copy" | "remove" => {}
             other => {
-                let text = format!("there is no \"{other}\"; use add, remove, replace, move, copy or test");
+                let text = format!("there is no \"{}\"; use add, remove, replace, move, copy or test", shown(other));
                 return Err(step.wrong("op", &text));
             }
         }

@@ -11,7 +11,7 @@ use super::{
     arguments::{Arguments, Wrong},
     wanted::{Wanted, wanted},
 };
-use crate::{Changed, Key, ListQuery, LogQuery, Options, SpaceName, Written};
+use crate::{Changed, Key, ListQuery, LogQuery, Options, SpaceName, Written, name::shown};
 
 /// Bytes of the keys and values of a snapshot that go into one result.
 const MAX_SNAPSHOT_BYTES: u64 = 4 * 1024 * 1024;
@@ -66,8 +66,7 @@ pub(super) async fn call(asked: &Asked, tool: &str, arguments: Option<Json>) -> 
             Err(wrong) => Err(wrong.into()),
         },
         other => {
-            let shown: String = other.chars().take(80).collect();
-            return Err(Error::new(ErrorKind::InvalidParams, format!("unknown tool \"{shown}\"")));
+            return Err(Error::new(ErrorKind::InvalidParams, format!("unknown tool \"{}\"", shown(other))));
         }
     };
     match done {

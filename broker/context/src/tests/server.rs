@@ -23,11 +23,15 @@ impl Client {
     }
 
     pub(super) fn ask(&self, principal: &str, method: Method, params: &Value) -> Reply {
+        self.ask_raw(principal, method, Json::from_trusted(params.to_string()))
+    }
+
+    pub(super) fn ask_raw(&self, principal: &str, method: Method, params: Json) -> Reply {
         self.0.call(UpstreamCall {
             call_id: Uuid::from_u128(7),
             principal: principal.into(),
             method,
-            params: Json::from_trusted(params.to_string()),
+            params,
             deadline: Instant::now() + Duration::from_secs(30),
             trace: author("ann").trace,
         })

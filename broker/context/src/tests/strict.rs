@@ -190,3 +190,51 @@ async fn what_is_wrong_deep_inside_is_named_by_its_path() {
     }
     assert!(ledger.entries(crate::Contexts::shard_of(&super::space("s"))).is_empty());
 }
+
+#[tokio::test]
+async fn the_work_and_the_words_of_a_refusal_are_bounded() {
+    let (contexts, _, _) = contexts();
+    let client = Client::of(&contexts);
+    let members = |count: usize| -> Value { (0..count).map(|n| (format!("m{n}"), json!(0))).collect() };
+    let with = |mut object: Value, more: Value| {
+        object.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        object
+    };
+    let long = "x".repeat(1_000_000);
+    let step = |step: Value| json!({ "space": "s", "key": "k", "steps": [step] });
+    let add = json!({ "op": "add", "path": "", "value": 1 });
+    let operation = |operation: Value| json!({ "space": "s", "operations": [operation] });
+    for (tool, arguments, expected) in [
+        ("get", members(65), "the arguments: has 65 members, the limit is 64"),
+        // Compared with one another, these would take hours.
+        ("get", members(1_000_000), "the arguments: has 1000000 members, the limit is 64"),
+        ("patch", step(with(add.clone(), members(62))), "steps[0]: has 65 members, the limit is 64"),
+        ("txn", operation(members(65)), "operations[0]: has 65 members, the limit is 64"),
+        ("txn", json!({ "space": "s", "operations": vec![0; 1_000_000] }), "operations: has 1000000 entries, the"),
+        ("get", json!({ "space": "s", "key": "k", (long.clone()): 1 }), "xxx"),
+        ("get", json!({ "space": "s", "key": "k", "level": long }), "level: there is no \"xxx"),
+        ("get", json!({ "space": long, "key": "k" }), "space: invalid space name \"xxx"),
+        ("list", json!({ "space": "s", "values": long }), "values: invalid type: string \"xxx"),
+        ("append", json!({ "space": "s", "key": "k", "values": long }), "values: invalid type: string \"xxx"),
+        ("txn", operation(json!({ "op": long, "key": "k" })), "operations[0].op: there is no \"xxx"),
+        ("patch", step(with(add.clone(), json!({ "op": long }))), "steps[0].op: there is no \"xxx"),
+        ("patch", step(with(add.clone(), json!({ "path": long }))), "steps[0].path: must be a JSON pointer"),
+    ] {
+        let (is_done, shown) = client.tool_by("ann", tool, arguments).await;
+        let text = shown["text"].as_str().unwrap();
+        assert!(!is_done && text.starts_with(expected), "{tool}: {text}, not {expected}");
+        assert!(text.len() < 200 && !text.contains(&"x".repeat(81)), "{tool}: {text}");
+    }
+    // What is expected is said, however long what came is.
+    let (_, shown) = client.tool_by("ann", "list", json!({ "space": "s", "values": "x".repeat(200) })).await;
+    assert!(shown["text"].as_str().unwrap().ends_with("xx, expected a boolean"), "{shown}");
+    let (is_done, shown) =
+        client.tool_by("ann", "put", json!({ "space": "s", "key": "k", "value": members(1000) })).await;
+    assert!(is_done, "{shown}");
+    let (is_done, shown) = client.tool_by("ann", "patch", step(with(add, members(61)))).await;
+    assert!(is_done, "{shown}");
+    let twice = format!(r#"{{"name":"get","arguments":{{"{0}":1,"{0}":2}}}}"#, "x".repeat(1000));
+    let params = spanwire_mcp::Json::from_trusted(twice);
+    let result = client.ask_raw("ann", Method::ToolsCall, params).outcome().await.unwrap().to_value();
+    assert_eq!(result["structuredContent"]["text"], format!("{}: comes twice", "x".repeat(80)));
+}

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::super::arguments::{MAX_PREFIX, MAX_WHOLE};
+use super::super::arguments::{MAX_MEMBERS, MAX_PREFIX, MAX_WHOLE};
 use crate::{MAX_EVENT_VALUE, MAX_PAGE, Quotas, patch::MAX_STEPS};
 
 /// What [`crate::SpaceName`] takes.
@@ -200,6 +200,7 @@ pub(super) fn steps() -> Value {
         "maxItems": MAX_STEPS,
         "items": {
             "type": "object",
+            "maxProperties": MAX_MEMBERS,
             "anyOf": [
                 step(&["add", "replace", "test"], &["value"]),
                 step(&["remove"], &[]),
