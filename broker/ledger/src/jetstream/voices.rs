@@ -172,7 +172,9 @@ impl Voices {
     /// When there may be something to do although nothing is heard.
     pub(super) fn wake_at(&self) -> Option<Instant> {
         let open = self.entries.values().filter(|heard| heard.is_open(&self.me)).filter_map(|heard| heard.due);
-        let young = self.entries.values().filter(|heard| !heard.is_old).filter_map(|heard| heard.since);
+        // What is not known here is never judged, and must not be waited for.
+        let young = self.entries.values().filter(|heard| heard.own.is_some() && !heard.is_old);
+        let young = young.filter_map(|heard| heard.since);
         open.chain(young.map(|since| since + SPEAK_WITHIN)).min()
     }
 

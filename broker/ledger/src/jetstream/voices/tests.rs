@@ -108,6 +108,12 @@ fn where_all_say_the_same_there_is_nothing_to_do() {
     assert_eq!(a.hears(20, &[("b", "y")]).waits(LOOK_WITHIN * 2).does(), NOTHING);
     assert!(!a.voices.is_disputed());
     assert_eq!(a.voices.wake_at(), None);
+    // Nor what is not known any more, since a newer snapshot took the place of the view.
+    a.own = Some(hash("x"));
+    a.hears(30, &[("b", "x")]).does();
+    a.voices.made_anew(false);
+    assert_eq!(a.waits(LOOK_WITHIN).does(), NOTHING);
+    assert_eq!(a.voices.wake_at(), None, "it would be woken for ever");
 }
 
 #[test]
