@@ -39,7 +39,7 @@ pub(super) struct Speech {
 }
 
 impl Speech {
-    fn say(&self, of: u64, hash: Hash) {
+    pub(super) fn say(&self, of: u64, hash: Hash) {
         let mut waiting = self.waiting();
         waiting.retain(|(other, _)| *other != of);
         if waiting.len() >= MAX_WAITING {

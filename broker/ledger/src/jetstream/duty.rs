@@ -35,8 +35,8 @@ const APPEND_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the other nodes have to object to a view before a snapshot of it is put where all find it: an attempt to do so that is lost,
 /// and another one.
 const OBJECT_WITHIN: Duration = Duration::from_secs(4);
-/// How soon a log takes an entry that took them all the time: else the others may have had none to object.
-const PROMPT: Duration = Duration::from_secs(1);
+/// How soon a log takes an entry with the first attempt: where that is lost, the others may have had no time to object.
+const PROMPT: Duration = Duration::from_secs(2);
 /// How often they are given the time.
 const MAX_ROUNDS: u32 = 4;
 /// Bytes below the largest size of a log at which it may not take another entry.

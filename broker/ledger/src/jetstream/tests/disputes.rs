@@ -7,7 +7,7 @@ use super::{
     harness::{Node, PATIENCE, Recipe, SHARD, until},
     server::Server,
 };
-use crate::{jetstream::bucket::Bucket, testing::broken_machines};
+use crate::{jetstream::bucket::Bucket, position::Hash, testing::broken_machines};
 
 const COUNT: &str = r#"{"do":"count","key":"n"}"#;
 
@@ -170,4 +170,28 @@ async fn where_nobody_can_know_both_go_on_until_a_third_node_decides() {
     third.agrees_with(&left).await;
     count(&right, next..next + 5).await;
     assert_eq!((left.rebuilds(), right.rebuilds(), third.rebuilds()), (0, 1, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_objection_that_nobody_takes_is_made_again_until_it_is_in_the_log() {
+    let mut server = Server::start().await;
+    let recipe = Recipe::new(server.url());
+    let (left, _one) = node(&recipe, "left").await;
+    count(&left, 1..4).await;
+    server.kill();
+    let log = left.ledger.inner.log(SHARD).unwrap().clone();
+    log.speech.say(2, Hash::of(b"another"));
+    left.is(ShardState::CutOff).await;
+    server.run().await;
+    left.is(ShardState::Following).await;
+    let said = Hash::of(b"another").to_string();
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let message = left.streams().message(SHARD, 4).await.unwrap();
+        if message.is_some_and(|message| String::from_utf8_lossy(&message).contains(&said)) {
+            break;
+        }
+        assert!(Instant::now() < deadline, "never said: {:?}", left.status());
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
 }

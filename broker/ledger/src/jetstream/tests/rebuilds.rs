@@ -207,9 +207,13 @@ async fn a_snapshot_of_entries_that_the_log_has_lost_keeps_nobody_from_compactin
     let bucket = Bucket::open_or_create(&left.streams()).await.unwrap();
     bucket.put(SHARD, 1_000, &lost).await.unwrap();
     left.close().await;
+    // What a process that was killed has left.
+    let scratch = folder.path().join("ledger/registry.0.upload.1.scratch");
+    std::fs::write(&scratch, "half").unwrap();
     // Whoever tends the logs from now on finds it.
     let left = recipe.node("left", folder.path()).await;
     left.is(ShardState::Following).await;
+    assert!(!scratch.exists());
     compact(&left, 20).await;
     assert!(left.status().applied < 1_000, "{:?}", left.status());
     assert!(!bucket.sequences(SHARD).await.unwrap().contains(&1_000));
