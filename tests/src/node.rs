@@ -253,11 +253,9 @@ impl Node {
 
 impl Drop for Node {
     fn drop(&mut self) {
-        let tree = self.tree();
         if let Ok(None) = self.child.try_wait() {
-            signal(self.pid, Signal::KILL);
+            tree::kill_all(self.pid);
         }
-        tree.iter().for_each(Process::kill);
         if thread::panicking() {
             eprintln!("--- log of node {}\n{}---", self.id, self.log.text());
         }

@@ -18,6 +18,8 @@ use std::{
 
 /// The exit code of a guard that could not run its command, as shells have it.
 pub(crate) const CANNOT_RUN: i32 = 127;
+/// The exit code of a guard whose server may not run, as if that had been killed at once.
+const OUT_OF_TIME: i32 = 137;
 /// The name of the subcommand.
 pub const SUBCOMMAND: &str = "guard";
 /// The exit code of a guard that was called in a wrong way.
@@ -107,6 +109,11 @@ async fn guard(order: Order) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    if leash::is_over(leash.0.as_deref()) {
+        // The machine slept, or the broker was paused, since it looked at the lease.
+        complain("nothing is started: the lease is over");
+        return exit_code(OUT_OF_TIME);
+    }
     let mut command = std::process::Command::new(&order.program);
     command.args(&order.args).stdin(Stdio::inherit()).stdout(Stdio::inherit()).stderr(Stdio::inherit());
     let child = match command.spawn() {

@@ -11,7 +11,7 @@ mod snapshot;
 mod view;
 
 pub use expose::{expose_uris, resource_uri_of};
-pub use name::{canonical, exposed, split_resource, suggest};
+pub use name::{canonical, exposed, is_prefixed, split_resource, suggest};
 pub use page::{InvalidCursor, Page};
 pub use snapshot::Snapshot;
 pub use view::{Exposed, Prefix, Section, View, ViewConfig};

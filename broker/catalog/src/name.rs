@@ -26,7 +26,7 @@ pub fn exposed(kind: ListKind, server: &ServerId, own_name: &str) -> String {
 }
 
 /// True when a server's own name reads like one that carries a server.
-pub(crate) fn is_prefixed(own_name: &str) -> bool {
+pub fn is_prefixed(own_name: &str) -> bool {
     own_name.split_once("__").is_some_and(|(server, _)| server.parse::<ServerId>().is_ok())
 }
 

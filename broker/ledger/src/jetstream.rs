@@ -27,6 +27,7 @@ mod publish;
 mod rebuild;
 mod restore;
 mod streams;
+mod survey;
 mod unsettled;
 mod voices;
 mod waiting;
@@ -59,6 +60,7 @@ use crate::{
 };
 
 pub use restore::restore_into_streams;
+pub use survey::{Kept, SurveyError, SurveyedStream, survey};
 
 /// Entries between two checkpoints.
 const CHECKPOINT_ENTRIES: u64 = 1_000;
@@ -163,7 +165,8 @@ impl JetStreamLedger {
         applying: Options,
     ) -> Result<Self> {
         let failed = |error: &dyn fmt::Display| Error::new(ErrorKind::Internal, format!("the ledger's store: {error}"));
-        std::fs::create_dir_all(&options.folder).map_err(|error| failed(&error))?;
+        let folder = std::fs::create_dir_all(&options.folder).and_then(|()| rebuild::remove_scratch(&options.folder));
+        folder.map_err(|error| failed(&error))?;
         let applier = Applier::open(store, machines, applying).await;
         let applier = applier.map_err(|error| failed(&error))?;
         let names = Names::new(options.tenant.clone(), options.prefix.clone());

@@ -15,6 +15,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use spanwire_model::{Error, ErrorKind, Result};
 
+pub(crate) use bucket::stream_of;
 pub use jetstream::{JetStreamLeases, JetStreamLeasesConfig};
 pub use memory::MemoryLeases;
 

@@ -26,7 +26,9 @@ mod view;
 mod wire;
 
 pub use backup::{Backup, BackupError, Backups, inspect, restore, split};
-pub use jetstream::{JetStreamLedger, JetStreamOptions, restore_into_streams};
+pub use jetstream::{
+    JetStreamLedger, JetStreamOptions, Kept, SurveyError, SurveyedStream, restore_into_streams, survey,
+};
 pub use leases::{JetStreamLeases, JetStreamLeasesConfig, MAX_LEASE_NAME, MIN_LEASE_TTL, MemoryLeases};
 pub use local::LocalLedger;
 pub use store::{Durability, SledStore};

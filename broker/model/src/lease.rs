@@ -198,6 +198,9 @@ pub fn suspended() -> Duration {
     Duration::ZERO
 }
 
+/// How often whoever waits for the loss of a lease looks whether the machine was suspended.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
 /// Knows whether a lease is still valid.
 #[derive(Debug, Clone)]
 pub struct Fence {
@@ -238,20 +241,15 @@ impl Fence {
 
     /// Returns when the lease is no longer valid.
     pub async fn lost(&self) {
-        let mut valid_until = self.valid_until.clone();
-        loop {
-            let until = *valid_until.borrow_and_update();
+        let mut renewed = self.valid_until.clone();
+        while self.is_valid() {
+            // Instants miss the time in which the machine is suspended: it is asked again before long.
+            let until = self.valid_until().min(Instant::now() + LOOK_EVERY);
             tokio::select! {
                 () = self.lost.cancelled() => return,
-                () = tokio::time::sleep_until(until) => if *self.valid_until.borrow() <= Instant::now() { return },
-                changed = valid_until.changed() => if changed.is_err() {
-                    // The keeper is gone: nothing renews it any more.
-                    tokio::select! {
-                        () = self.lost.cancelled() => {}
-                        () = tokio::time::sleep_until(until) => {}
-                    }
-                    return;
-                },
+                () = tokio::time::sleep_until(until) => {}
+                // Without a keeper nothing renews it any more: what is left is its time.
+                Ok(()) = renewed.changed() => {}
             }
         }
     }

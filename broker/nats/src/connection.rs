@@ -31,6 +31,10 @@ pub struct Connection {
 }
 
 impl Connection {
+    pub(super) fn new(client: Client, link: watch::Receiver<Link>, config: &Config) -> Self {
+        Self { client, link, jetstream_domain: config.jetstream_domain.clone() }
+    }
+
     /// JetStream over this connection, in the domain of the configuration.
     pub fn jetstream(&self) -> jetstream::Context {
         match &self.jetstream_domain {
@@ -56,7 +60,7 @@ pub async fn connect(config: &Config) -> Result<Connection> {
         let (servers, options) = options(config, state.clone(), deadline).await?;
         let error = match options.connect(servers).await {
             Ok(client) => {
-                let connection = Connection { client, link, jetstream_domain: config.jetstream_domain.clone() };
+                let connection = Connection::new(client, link, config);
                 link::check_version(&connection.client);
                 return Ok(connection);
             }
@@ -79,7 +83,8 @@ pub async fn connect(config: &Config) -> Result<Connection> {
     }
 }
 
-async fn options(
+/// The addresses to try, and all else that a connection needs. Reads files.
+pub(super) async fn options(
     config: &Config,
     state: Arc<watch::Sender<Link>>,
     deadline: Instant,

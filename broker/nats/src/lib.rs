@@ -10,8 +10,10 @@
 mod config;
 mod connection;
 mod link;
+mod probe;
 mod tls;
 
 pub use config::{Config, Credentials, Tls};
 pub use connection::{Connection, connect};
 pub use link::{Link, check_version, jittered};
+pub use probe::{Cause, Probe, Refused, probe};

@@ -46,6 +46,8 @@ pub struct Handle {
     loads: Arc<RwLock<Loads>>,
     draining: Arc<watch::Sender<bool>>,
     settled: Arc<AtomicBool>,
+    /// There may be other nodes, of which a node that starts has to hear first.
+    listens: bool,
     /// This node is connected, and has been for long enough to have heard of the others.
     heard: Arc<watch::Sender<bool>>,
     shutdown: CancellationToken,
@@ -66,6 +68,7 @@ impl Handle {
         register: Register,
         configured: BTreeSet<ServerId>,
         resolve: Resolve,
+        listens: bool,
     ) -> Self {
         let attached = Arc::new(ArcSwap::from_pointee(HashMap::new()));
         let local_state = Arc::new(ArcSwap::from_pointee(Bytes::from_static(b"{}")));
@@ -77,6 +80,7 @@ impl Handle {
             loads: Arc::default(),
             draining: Arc::new(watch::channel(false).0),
             settled: Arc::default(),
+            listens,
             heard: Arc::new(watch::channel(false).0),
             shutdown: CancellationToken::new(),
             abandon: CancellationToken::new(),
@@ -117,6 +121,11 @@ impl Handle {
     /// Since its start this node has heard of the others, and knows the servers of all of them that told them in time.
     pub fn is_settled(&self) -> bool {
         self.settled.load(Ordering::Acquire)
+    }
+
+    /// This node was just started, and a server that it does not know may be one of the others, of which it has not heard yet.
+    pub fn may_lack_others(&self) -> bool {
+        self.listens && !self.is_settled()
     }
 
     /// Whether this node knows which others are there: not before its first connection, and not right after it was without one.

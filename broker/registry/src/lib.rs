@@ -134,7 +134,7 @@ pub async fn start(config: Config, parts: Parts, configured: Vec<ServerSpec>) ->
     let (publisher, inventory) = watch::channel(Arc::new(Inventory::default()));
     let register = register::Register::new(config.node.clone(), config.owns_all, parts.ledger.clone());
     let ids = configured.iter().map(|spec| spec.id.clone()).collect();
-    let handle = Handle::new(commands, inventory, register, ids, parts.resolve.clone());
+    let handle = Handle::new(commands, inventory, register, ids, parts.resolve.clone(), !config.settle.is_zero());
     let owner = owner::Owner::new(config, parts, handle.clone(), publisher, configured)?;
     if let Err(error) = owner.start(inbox).await {
         // Supervisors that were started before it failed.

@@ -11,7 +11,7 @@ use spanwire_model::{
     Inventory, Listing, NodeId, NodeInfo, Placed, Result, ServerEntry, ServerId, ServerSpec, Source, Write,
 };
 use tokio::{
-    sync::{mpsc, oneshot, watch},
+    sync::{Mutex, mpsc, oneshot, watch},
     time::{Instant, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
@@ -108,6 +108,8 @@ pub(crate) struct Owner {
     /// Cancelled when no lease is to be taken any more.
     leaving: CancellationToken,
     locals: BTreeMap<ServerId, Local>,
+    /// Whose turn it is to have a child, for each server.
+    turns: BTreeMap<ServerId, Arc<Mutex<()>>>,
     peers: BTreeMap<NodeId, Vec<Arc<ServerEntry>>>,
     /// Placed servers as they were when somebody ran them last.
     last_placed: shown::LastPlaced,
@@ -146,6 +148,7 @@ impl Owner {
             wishes: watch::channel(Arc::default()).0,
             leaving: CancellationToken::new(),
             locals: BTreeMap::new(),
+            turns: BTreeMap::new(),
             peers: BTreeMap::new(),
             last_placed: shown::LastPlaced::default(),
             look_at_placed: None,

@@ -18,7 +18,7 @@ use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered}
 use spanwire_model::{Holding, Holdings, Inventory, Lease, Leases, NodeId, NodeState, Placed, Result, ServerId};
 use tokio::{
     sync::{oneshot, watch},
-    time::{Instant, sleep_until},
+    time::{Instant, sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -29,6 +29,9 @@ const STEP: Duration = Duration::from_millis(300);
 
 /// Longest time that a node lets the others go first.
 const MAX_DELAY: Duration = Duration::from_secs(3);
+
+/// Longest that a node which leaves waits for the leases that it has asked for.
+const LAST_ANSWERS: Duration = Duration::from_secs(5);
 
 /// When a lease that was not to be had is tried again, if nothing is heard of it before.
 const TRY_AGAIN: Duration = Duration::from_secs(1);
@@ -45,6 +48,8 @@ pub(crate) struct Wish {
     pub(crate) replicas: u16,
     /// All nodes may run it, and not only those that have it in their files: which these are nobody else knows.
     pub(crate) is_everywhere: bool,
+    /// The record that it comes from, where it comes from one.
+    pub(crate) version: Option<u64>,
 }
 
 /// The right to run one replica of a server on this node. Dropping it gives it back.
@@ -58,8 +63,10 @@ pub(crate) struct Claim {
 /// Why a claim was given back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum GivenBack {
-    /// It is not wanted here any more, or it was lost.
+    /// It is not wanted here any more, or it was lost, before the server had started.
     Ended,
+    /// The same, of a server that had started.
+    Ran,
     /// The server does not start here.
     Unfit,
 }
@@ -81,6 +88,7 @@ pub(crate) fn start(config: Arc<Config>, handle: Handle, parts: Parts) {
         leases: parts.leases,
         wishes: parts.wishes,
         seats: BTreeMap::new(),
+        unfit: BTreeMap::new(),
         taking: FuturesUnordered::new(),
         taken: FuturesUnordered::new(),
         handle: handle.clone(),
@@ -105,6 +113,9 @@ struct Placement {
     heard: watch::Receiver<bool>,
     /// How it stands with each server that is wished.
     seats: BTreeMap<ServerId, Seat>,
+    /// Servers that did not start here when it was tried last, by the record that says how. A node that starts nothing runs fewer than
+    /// the others: without this it would be the first one to try, each time.
+    unfit: BTreeMap<ServerId, Option<u64>>,
     taking: FuturesUnordered<BoxFuture<'static, Attempt>>,
     taken: FuturesUnordered<BoxFuture<'static, (ServerId, GivenBack)>>,
 }
@@ -138,7 +149,7 @@ impl Placement {
             };
             tokio::select! {
                 () = stopping.cancelled() => return,
-                () = leaving.cancelled() => return,
+                () = leaving.cancelled() => break,
                 () = wake => {}
                 changed = self.wishes.changed(), if watched[0] => watched[0] = changed.is_ok(),
                 changed = self.holdings.changed(), if watched[1] => watched[1] = changed.is_ok(),
@@ -147,6 +158,20 @@ impl Placement {
                 Some((id, replica, lease)) = self.taking.next() => self.took(id, replica, lease).await,
                 Some((id, why)) = self.taken.next() => self.given_back(id, why),
             }
+        }
+        self.give_up().await;
+    }
+
+    /// What was asked for may be had by now. Such a lease is given back: nobody else could have it otherwise before it ran out.
+    async fn give_up(self) {
+        let back = self.taking.for_each(async |(.., lease)| {
+            if let Ok(Some(lease)) = lease {
+                lease.release(LAST_ANSWERS).await;
+            }
+        });
+        tokio::select! {
+            _ = timeout(LAST_ANSWERS, back) => {}
+            () = self.handle.abandoned() => {}
         }
     }
 
@@ -166,6 +191,7 @@ impl Placement {
         }
         let alive = alive(&inventory, &self.config.node);
         self.seats.retain(|id, seat| wishes.contains_key(id) || matches!(seat, Seat::Busy));
+        self.unfit.retain(|id, version| wishes.get(id).is_some_and(|wish| wish.version == *version));
         let (mut next, mut due) = (None::<Instant>, Vec::new());
         let is_there = |node: &NodeId| *node != self.config.node && inventory.nodes.iter().any(|info| info.id == *node);
         let mut counts = rank::counts(&holdings);
@@ -175,8 +201,8 @@ impl Placement {
                 continue;
             }
             let free = free_replicas(id, wish.replicas, &holdings, &is_there);
-            let rivals = rivals(id, wish.replicas, &alive, &holdings, &self.config.node);
-            let order = rank::order(id, rivals, wish.is_everywhere.then_some(&counts));
+            let order = self.order(id, *wish, &alive, &holdings, &counts);
+            let is_unfit = self.unfit.contains_key(id);
             let rank = order.iter().position(|node| **node == self.config.node).unwrap_or(0);
             for node in order.into_iter().take(free.len()) {
                 // As if those had it that come first: of many that are free at once, each gets its part.
@@ -186,7 +212,7 @@ impl Placement {
             let seat = self.seats.entry(id.clone()).or_insert(Seat::Full);
             let at = match (&*seat, free) {
                 (Seat::Busy, _) => continue,
-                (Seat::Resting(until), _) if *until > now => *until,
+                (Seat::Resting(until), _) if *until > now && is_unfit => *until,
                 (_, None) => {
                     *seat = Seat::Full;
                     continue;
@@ -194,7 +220,7 @@ impl Placement {
                 (Seat::Due(at), Some(_)) => *at,
                 (Seat::Full | Seat::Resting(_), Some(_)) => {
                     // Once: were it counted from each look anew, it would never be over.
-                    let at = now + delay(rank, count);
+                    let at = now + if is_unfit { MAX_DELAY } else { delay(rank, count) };
                     *seat = Seat::Due(at);
                     at
                 }
@@ -211,6 +237,23 @@ impl Placement {
             self.take(id, replica);
         }
         next
+    }
+
+    /// The nodes that may take a replica, in the order in which they try.
+    fn order<'a>(
+        &self,
+        id: &ServerId,
+        wish: Wish,
+        alive: &'a BTreeSet<NodeId>,
+        holdings: &Holdings,
+        counts: &rank::Counts,
+    ) -> Vec<&'a NodeId> {
+        let own = &self.config.node;
+        let rivals = rivals(id, wish.replicas, alive, holdings, own);
+        let mut order = rank::order(id, rivals, wish.is_everywhere.then_some(counts));
+        // Where it does not start it comes last. The others do not know that, and are ready a step later.
+        order.sort_by_key(|node| *node == own && self.unfit.contains_key(id));
+        order
     }
 
     fn take(&self, id: ServerId, replica: u16) {
@@ -249,7 +292,15 @@ impl Placement {
     fn given_back(&mut self, id: ServerId, why: GivenBack) {
         let seat = match why {
             GivenBack::Ended => Seat::Full,
-            GivenBack::Unfit => Seat::Resting(Instant::now() + REST),
+            GivenBack::Ran => {
+                self.unfit.remove(&id);
+                Seat::Full
+            }
+            GivenBack::Unfit => {
+                let version = self.wishes.borrow().get(&id).and_then(|wish| wish.version);
+                self.unfit.insert(id.clone(), version);
+                Seat::Resting(Instant::now() + REST)
+            }
         };
         self.seats.insert(id, seat);
     }

@@ -1,5 +1,6 @@
 //! One task for one server: connects it, lists it, listens to it, and starts it again.
 
+mod claim;
 mod lists;
 
 use std::{sync::Arc, time::Duration};
@@ -11,7 +12,7 @@ use spanwire_model::{
     ServerId, ServerSpec, ServerState, Target, Upstream, UpstreamCall,
 };
 use tokio::{
-    sync::mpsc,
+    sync::{Mutex, mpsc},
     time::{Instant, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
@@ -44,9 +45,6 @@ const DEBOUNCE: Duration = Duration::from_millis(20);
 /// Longest that closing a server may take before its task gives up on it.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Longest that giving a lease back may take. Nothing is lost then but time: it runs out by itself.
-const RELEASE_TIMEOUT: Duration = Duration::from_secs(2);
-
 /// Failures in a row after which a placed server is left to another node, if there is one.
 const UNFIT_AFTER: u32 = 5;
 
@@ -63,6 +61,8 @@ pub(crate) struct Supervisor {
     pub(crate) lists: Lists,
     /// The right to run it here, where it needs one.
     pub(crate) claim: Option<Claim>,
+    /// Whoever ran it here before has ended when this can be locked.
+    pub(crate) turn: Arc<Mutex<()>>,
 }
 
 /// How a connection ended.
@@ -83,6 +83,8 @@ impl Supervisor {
         let (mut restarts, mut failures) = (0, 0);
         let mut why = GivenBack::Ended;
         self.end_with_the_lease();
+        // Held to the end.
+        let _turn = self.turn().await;
         loop {
             self.report(ServerState::Starting, None, restarts, None, None, None).await;
             let detail = match self.connect().await {
@@ -96,6 +98,7 @@ impl Supervisor {
                 }
                 Some(Ok(connected)) => {
                     let (since, upstream) = (Instant::now(), connected.upstream.clone());
+                    why = GivenBack::Ran;
                     let end = self.serve(connected, restarts).await;
                     if let End::Lost(why) = &end {
                         tracing::warn!(server = %self.spec.id, "connection lost: {why}");
@@ -139,59 +142,7 @@ impl Supervisor {
         self.give_back(why).await;
     }
 
-    /// Cancels the server when its lease is lost.
-    fn end_with_the_lease(&self) {
-        let Some(claim) = &self.claim else { return };
-        let (fence, cancel, id) = (claim.lease.fence(), self.cancel.clone(), self.spec.id.clone());
-        self.handle.tasks().spawn(async move {
-            tokio::select! {
-                () = cancel.cancelled() => {}
-                () = fence.lost() => {
-                    tracing::warn!(server = %id, "its lease is lost: stopped on this node");
-                    cancel.cancel();
-                }
-            }
-        });
-    }
-
-    fn others_may_run_it(&self) -> bool {
-        self.claim.is_some() && self.handle.has_others()
-    }
-
-    /// Tells the owner that a placed server is over.
-    async fn ended(&self) {
-        if self.claim.is_some() {
-            self.handle.tell(Command::Ended { id: self.spec.id.clone(), generation: self.generation }).await;
-        }
-    }
-
-    /// Lets others have a placed server, once nothing is left of it here. Where that is not sure, they can have it when the lease is over:
-    /// by then its guard has killed it.
-    async fn give_back(mut self, why: GivenBack) {
-        self.ended().await;
-        if let Some(Claim { lease, back, .. }) = self.claim.take() {
-            if self.is_gone().await {
-                self.cancel.cancel();
-                lease.release(RELEASE_TIMEOUT).await;
-            } else {
-                tracing::warn!(server = %self.spec.id, "may not have ended: its lease is left to run out");
-                self.cancel.cancel();
-                lease.lapse();
-            }
-            let _ = back.send(why);
-        }
-    }
-
-    /// Waits until nothing is left of the server as it was started before; false when that takes too long.
-    async fn is_gone(&self) -> bool {
-        tokio::select! {
-            biased;
-            gone = timeout(CLOSE_TIMEOUT, self.connector.gone(&self.spec.id)) => gone.is_ok(),
-            () = self.handle.abandoned() => false,
-        }
-    }
-
-    /// `None` when cancelled.
+    /// `None` when cancelled, and when it may not be started any more.
     async fn connect(&self) -> Option<Result<Connected>> {
         let is_gone = tokio::select! {
             () = self.cancel.cancelled() => return None,
@@ -200,6 +151,11 @@ impl Supervisor {
         if !is_gone {
             let text = format!("server \"{}\" has not ended, as it was started before", self.spec.id);
             return Some(Err(Error::new(ErrorKind::Unavailable, text)));
+        }
+        if self.claim.as_ref().is_some_and(|claim| !claim.lease.is_valid()) {
+            // Nobody may have said so yet: the machine slept, and its timers with it.
+            tracing::warn!(server = %self.spec.id, "its lease is over: not started on this node");
+            return None;
         }
         let limit = self.config.connect_timeout;
         let connecting = timeout(limit, async {

@@ -249,6 +249,17 @@ impl Inner {
         }
     }
 
+    /// The error for a name that the catalog does not have, or that the caller may not see: the same for both, so that it must not depend on
+    /// what this node has. Right after the start of a node it may be another one's, of which this one has not heard yet.
+    pub(crate) fn not_found(&self, what: &str, name: &str, suggestion: Option<&str>, may_be_elsewhere: bool) -> Error {
+        if !may_be_elsewhere || !self.registry.may_lack_others() {
+            return Self::unknown(what, name, suggestion);
+        }
+        let shown: String = name.chars().take(200).collect();
+        let text = format!("{what} \"{shown}\" is not known: this node has not heard of the others yet");
+        Error::new(ErrorKind::Unavailable, text)
+    }
+
     /// The error for a name that does not exist, or that the caller may not see: the same words for both.
     pub(crate) fn unknown(what: &str, name: &str, suggestion: Option<&str>) -> Error {
         let hint = suggestion.map(|near| format!("; did you mean \"{near}\"?")).unwrap_or_default();
@@ -263,7 +274,10 @@ impl Dispatch for Router {
     }
 
     fn has_view(&self, principal: &Principal, view: &str) -> bool {
-        self.0.catalog.load().view(Some(view)).is_some() && self.0.policy.load().allows_view(principal, Some(view))
+        // Of one that may be another node's server the call itself tells.
+        let may_be_there = || self.0.registry.may_lack_others() && view.parse::<ServerId>().is_ok();
+        let is_there = self.0.catalog.load().view(Some(view)).is_some() || may_be_there();
+        is_there && self.0.policy.load().allows_view(principal, Some(view))
     }
 
     fn mirrored(&self, principal: &Principal, view: Option<&str>, tool: &str) -> Option<Arc<[Mirrored]>> {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use spanwire_catalog::{Snapshot, View, suggest};
+use spanwire_catalog::{Snapshot, View, is_prefixed, split_resource, suggest};
 use spanwire_mcp::{CompletionRef, Method, Params, tasks};
 use spanwire_model::{Call, Error, ErrorKind, ListKind, Result, Route};
 use spanwire_policy::Policy;
@@ -27,7 +27,10 @@ fn decide(inner: &Arc<Inner>, snapshot: &Snapshot, policy: &Policy, call: Call) 
     let view_name = call.view.clone();
     let allowed = policy.allows_view(&call.principal, view_name.as_deref());
     let view = snapshot.view(view_name.as_deref()).filter(|_| allowed);
-    let view = view.ok_or_else(|| Inner::unknown("view", view_name.as_deref().unwrap_or("mcp"), None))?;
+    let view = view.ok_or_else(|| match &view_name {
+        Some(name) if allowed => inner.not_found("view", name, None, true),
+        _ => Inner::unknown("view", view_name.as_deref().unwrap_or("mcp"), None),
+    })?;
     // Whatever an unknown method has in its params is its own.
     if matches!(call.method, Method::Other(_)) {
         return match view.sole_server() {
@@ -49,7 +52,7 @@ fn decide(inner: &Arc<Inner>, snapshot: &Snapshot, policy: &Policy, call: Call) 
         Method::ToolsCall => to_entry(inner, policy, view, call, &params, ListKind::Tools).map(Plan::forward),
         Method::PromptsGet => to_entry(inner, policy, view, call, &params, ListKind::Prompts).map(Plan::forward),
         Method::ResourcesRead => to_resource(inner, policy, view, call, &params).map(Plan::forward),
-        Method::Complete => to_reference(policy, view, call, &params).map(Plan::forward),
+        Method::Complete => to_reference(inner, policy, view, call, &params).map(Plan::forward),
         Method::Listen => {
             let filter = params.notifications.clone().ok_or_else(|| missing("notifications"))?;
             Ok(Plan::Listen(Box::new(Listen { call, filter })))
@@ -94,7 +97,7 @@ fn to_entry(
     kind: ListKind,
 ) -> Result<Forward> {
     let name = params.name.as_deref().ok_or_else(|| missing("name"))?;
-    let unknown = unknown_entry(policy, view, &call, kind, name);
+    let unknown = unknown_entry(inner, policy, view, &call, kind, name);
     let Some(route) = view.resolve(kind, name) else { return Err(unknown()) };
     let own = route.own_name().cloned().unwrap_or_else(|| name.into());
     let call = Call { params: rewrite::string_member(&call.params, "name", name, &own), ..call };
@@ -105,8 +108,8 @@ fn to_entry(
 
 fn to_resource(inner: &Inner, policy: &Policy, view: &View, call: Call, params: &Params<'_>) -> Result<Forward> {
     let uri = params.uri.as_deref().ok_or_else(|| missing("uri"))?;
-    let unknown = || Inner::unknown("resource", uri, None);
-    let route = view.resolve_uri(uri).ok_or_else(unknown)?;
+    let unknown = unknown_resource(inner, &call, uri);
+    let route = view.resolve_uri(uri).ok_or_else(&unknown)?;
     let own = route.own_name().cloned().unwrap_or_else(|| uri.into());
     let call = Call { params: rewrite::string_member(&call.params, "uri", uri, &own), ..call };
     let forward = permit(policy, view, call, route, Some(uri.into())).map_err(|_| unknown())?;
@@ -125,13 +128,13 @@ fn to_task(inner: &Inner, policy: &Policy, view: &View, call: Call, params: &Par
 /// The call that listens to one task, permitted. Its filter names the task as the client knows it.
 pub(crate) fn resolve_task(inner: &Inner, call: Call, id: &str) -> Result<Forward> {
     let (snapshot, policy) = (inner.catalog.load(), inner.policy.load());
-    let view = snapshot.view(call.view.as_deref()).ok_or_else(|| Inner::unknown("task", id, None))?;
+    let view = snapshot.view(call.view.as_deref()).ok_or_else(|| sealed::unknown_task(inner, id))?;
     about_task(inner, &policy, view, call, id)
 }
 
 fn about_task(inner: &Inner, policy: &Policy, view: &View, call: Call, id: &str) -> Result<Forward> {
     let (route, back) = sealed::task_route(inner, view, id)?;
-    let forward = permit(policy, view, call, route, None).map_err(|_| Inner::unknown("task", id, None))?;
+    let forward = permit(policy, view, call, route, None).map_err(|_| sealed::unknown_task(inner, id))?;
     Ok(Forward { back: Some(back), ..forward })
 }
 
@@ -142,19 +145,19 @@ fn back(inner: &Inner, params: &Params<'_>, forward: Forward) -> Result<Forward>
     Ok(Forward { back: Some(back), ..forward })
 }
 
-fn to_reference(policy: &Policy, view: &View, call: Call, params: &Params<'_>) -> Result<Forward> {
+fn to_reference(inner: &Inner, policy: &Policy, view: &View, call: Call, params: &Params<'_>) -> Result<Forward> {
     let reference = params.reference.as_ref().ok_or_else(|| missing("ref"))?;
     match reference {
         CompletionRef { kind, name: Some(name), .. } if kind == "ref/prompt" => {
-            let unknown = unknown_entry(policy, view, &call, ListKind::Prompts, name);
+            let unknown = unknown_entry(inner, policy, view, &call, ListKind::Prompts, name);
             let Some(route) = view.resolve(ListKind::Prompts, name) else { return Err(unknown()) };
             let own = route.own_name().cloned().unwrap_or_else(|| (&**name).into());
             let call = Call { params: rewrite::reference(&call.params, "name", name, &own), ..call };
             permit(policy, view, call, route, None).map_err(|_| unknown())
         }
         CompletionRef { kind, uri: Some(uri), .. } if kind == "ref/resource" => {
-            let unknown = || Inner::unknown("resource", uri, None);
-            let route = view.resolve_uri(uri).ok_or_else(unknown)?;
+            let unknown = unknown_resource(inner, &call, uri);
+            let route = view.resolve_uri(uri).ok_or_else(&unknown)?;
             let own = route.own_name().cloned().unwrap_or_else(|| (&**uri).into());
             let call = Call { params: rewrite::reference(&call.params, "uri", uri, &own), ..call };
             permit(policy, view, call, route, None).map_err(|_| unknown())
@@ -177,20 +180,27 @@ fn permit(policy: &Policy, view: &View, call: Call, route: Route, exposed: Optio
 /// The error for an entry that does not exist or may not be used. What is near is sought only when it is needed, and only
 /// among what the caller may see.
 fn unknown_entry<'a>(
+    inner: &'a Inner,
     policy: &'a Policy,
     view: &'a View,
     call: &Call,
     kind: ListKind,
     name: &'a str,
 ) -> impl Fn() -> Error + use<'a> {
-    let principal = call.principal.clone();
+    let (principal, may_be_elsewhere) = (call.principal.clone(), call.view.is_some() || is_prefixed(name));
     move || {
         let entries = view.section(kind).entries().iter();
         let visible = entries.filter(|entry| policy.allows(&principal, kind, &entry.canonical));
         let near = suggest(name, visible.map(|entry| &*entry.name));
         let what = if kind == ListKind::Tools { "tool" } else { "prompt" };
-        Inner::unknown(what, name, near)
+        inner.not_found(what, name, near, may_be_elsewhere)
     }
+}
+
+/// The same for a resource.
+fn unknown_resource<'a>(inner: &'a Inner, call: &Call, uri: &'a str) -> impl Fn() -> Error + use<'a> {
+    let may_be_elsewhere = call.view.is_some() || split_resource(uri).is_some();
+    move || inner.not_found("resource", uri, None, may_be_elsewhere)
 }
 
 fn missing(member: &str) -> Error {

@@ -156,7 +156,8 @@ fn failed(inner: &Inner, to: &NodeId, begun: bool, error: Error) -> Error {
 }
 
 fn is_known(inner: &Inner, node: &NodeId) -> bool {
-    inner.registry.inventory().nodes.iter().any(|info| info.id == *node)
+    // A node that was just started knows nobody yet.
+    inner.registry.may_lack_others() || inner.registry.inventory().nodes.iter().any(|info| info.id == *node)
 }
 
 fn bus_request(exchange: &Exchange, span: &Span) -> BusRequest {

@@ -146,6 +146,43 @@ impl Replicas {
         pick(self.candidates(registry, inventory, server, tried), self.roll())
     }
 
+    /// A replica gets a call. True when the call finds out whether it is well again.
+    fn begin(&self, key: &(ServerId, NodeId), is_work: bool) -> bool {
+        let mut known = self.known();
+        let entry =
+            known.entry(key.clone()).or_insert(Known { outstanding: 0, breaker: Breaker::Closed { failures: 0 } });
+        let mut is_trial = false;
+        if is_work {
+            entry.outstanding += 1;
+            (entry.breaker, is_trial) = entry.breaker.begin(Instant::now());
+        }
+        is_trial
+    }
+
+    /// What [`Self::begin`] noted is over. True when the replica is found sick by it.
+    fn end(
+        &self,
+        key: &(ServerId, NodeId),
+        is_work: bool,
+        is_trial: bool,
+        verdict: Verdict,
+        inventory: &Inventory,
+    ) -> bool {
+        #[allow(clippy::cast_precision_loss, reason = "a chance needs no more")]
+        let chance = (self.roll() >> 11) as f64 / (1_u64 << 53) as f64;
+        let mut known = self.known();
+        let Some(entry) = known.get_mut(key) else { return false };
+        entry.outstanding = entry.outstanding.saturating_sub(u32::from(is_work));
+        let before = entry.breaker;
+        entry.breaker = before.end(verdict, is_trial, Instant::now(), chance);
+        let is_news = entry.breaker.is_open() && !before.is_open();
+        if entry.outstanding == 0 && !is_there(inventory, key) {
+            // Callers may name any node: what is nowhere is not remembered.
+            known.remove(key);
+        }
+        is_news
+    }
+
     /// Forgets what is not there any more.
     pub(crate) fn keep_only(&self, inventory: &Inventory) {
         self.known().retain(|key, known| known.outstanding > 0 || is_there(inventory, key));
@@ -157,15 +194,7 @@ impl Sent {
     pub(crate) fn to(inner: &Arc<Inner>, server: &ServerId, node: &NodeId, method: &Method) -> Self {
         let is_work = *method != Method::Listen;
         let key = (server.clone(), node.clone());
-        let mut known = inner.replicas.known();
-        let entry =
-            known.entry(key.clone()).or_insert(Known { outstanding: 0, breaker: Breaker::Closed { failures: 0 } });
-        let mut is_trial = false;
-        if is_work {
-            entry.outstanding += 1;
-            (entry.breaker, is_trial) = entry.breaker.begin(Instant::now());
-        }
-        drop(known);
+        let is_trial = inner.replicas.begin(&key, is_work);
         Self { inner: inner.clone(), key, is_trial, is_work, was_heard: false, verdict: Verdict::Unknown }
     }
 
@@ -190,20 +219,8 @@ impl Sent {
 
 impl Drop for Sent {
     fn drop(&mut self) {
-        let replicas = &self.inner.replicas;
-        #[allow(clippy::cast_precision_loss, reason = "a chance needs no more")]
-        let chance = (replicas.roll() >> 11) as f64 / (1_u64 << 53) as f64;
-        let mut known = replicas.known();
-        let Some(entry) = known.get_mut(&self.key) else { return };
-        entry.outstanding = entry.outstanding.saturating_sub(u32::from(self.is_work));
-        let before = entry.breaker;
-        entry.breaker = before.end(self.verdict, self.is_trial, Instant::now(), chance);
-        let is_news = entry.breaker.is_open() && !before.is_open();
-        if entry.outstanding == 0 && !is_there(&self.inner.registry.inventory(), &self.key) {
-            // Callers may name any node: what is nowhere is not remembered.
-            known.remove(&self.key);
-        }
-        drop(known);
+        let inventory = self.inner.registry.inventory();
+        let is_news = self.inner.replicas.end(&self.key, self.is_work, self.is_trial, self.verdict, &inventory);
         if is_news {
             let (server, node) = &self.key;
             tracing::warn!(%server, %node, "replica is found sick: asked last for a while");

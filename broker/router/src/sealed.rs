@@ -39,9 +39,9 @@ pub(crate) fn back(inner: &Inner, text: &str, route: &Route) -> Result<Back> {
 
 /// The route of a call about a task in this view: that of the tool that made the task.
 pub(crate) fn task_route(inner: &Inner, view: &View, id: &str) -> Result<(Route, Back)> {
-    let unknown = || unknown_task(id);
-    let front = Front::of(id).ok().filter(|front| front.kind == Kind::Task).ok_or_else(unknown)?;
-    let server = view.route_to(&front.server).ok_or_else(unknown)?;
+    let front = Front::of(id).ok().filter(|front| front.kind == Kind::Task);
+    let front = front.ok_or_else(|| Inner::unknown("task", id, None))?;
+    let server = view.route_to(&front.server).ok_or_else(|| unknown_task(inner, id))?;
     let route = Route { object: tool(&front.server, &front.tool), ..server };
     let back = toward(inner, id, &front, &route);
     Ok((route, back))
@@ -50,7 +50,7 @@ pub(crate) fn task_route(inner: &Inner, view: &View, id: &str) -> Result<(Route,
 /// The tool that a task came from, as another node names it.
 pub(crate) fn task_object(server: &ServerId, id: &str) -> Result<Object> {
     let front = Front::of(id).ok().filter(|front| front.kind == Kind::Task && front.server == *server);
-    front.map(|front| tool(server, &front.tool)).ok_or_else(|| unknown_task(id))
+    front.map(|front| tool(server, &front.tool)).ok_or_else(|| Inner::unknown("task", id, None))
 }
 
 fn tool(server: &ServerId, own_name: &str) -> Object {
@@ -174,7 +174,7 @@ fn open(inner: &Inner, permitted: &Permitted, text: &str) -> Result<Opened> {
         payload.check(call)?;
         Ok((front, payload))
     });
-    let useless = || if is_task { unknown_task(text) } else { useless_state() };
+    let useless = || if is_task { Inner::unknown("task", text, None) } else { useless_state() };
     let (front, payload) = opened.map_err(|reason| useless().with_private(reason))?;
     if front.server != route.server || (front.kind == Kind::Task) != is_task {
         return Err(useless().with_private("it belongs elsewhere"));
@@ -306,6 +306,7 @@ fn useless_state() -> Error {
     Error::new(ErrorKind::InvalidParams, text)
 }
 
-fn unknown_task(id: &str) -> Error {
-    Inner::unknown("task", id, None)
+/// The error for a task of a server that is not there, or that the caller may not use.
+pub(crate) fn unknown_task(inner: &Inner, id: &str) -> Error {
+    inner.not_found("task", id, None, true)
 }

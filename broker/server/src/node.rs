@@ -24,6 +24,7 @@ mod files;
 mod gate;
 mod restore;
 
+pub(crate) use connection::settings as nats_settings;
 pub(crate) use restore::{restore, restore_cluster};
 
 /// Longest that telemetry may take to deliver what it holds at the end.

@@ -33,6 +33,22 @@ impl Process {
     }
 }
 
+/// SIGKILL for a process and everything below it. They are stopped first: what one of them starts meanwhile would be missed.
+pub(super) fn kill_all(pid: u32) {
+    signal(pid, Signal::STOP);
+    let mut tree = Vec::new();
+    loop {
+        let now = descendants(pid);
+        now.iter().for_each(|process| signal(process.pid, Signal::STOP));
+        if now == tree {
+            break;
+        }
+        tree = now;
+    }
+    signal(pid, Signal::KILL);
+    tree.iter().for_each(Process::kill);
+}
+
 /// All processes below one, parents before their children.
 pub fn descendants(pid: u32) -> Vec<Process> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();

@@ -15,4 +15,5 @@ mod replicas;
 mod script;
 mod servers;
 mod spans;
+mod starting;
 mod world;

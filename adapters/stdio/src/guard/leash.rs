@@ -10,6 +10,11 @@ use crate::leash::left_ms;
 /// How often the file is looked at, if the time is not up before.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
+/// True when the time is up that the file gives; never without a file.
+pub(super) fn is_over(file: Option<&Path>) -> bool {
+    file.is_some_and(|file| left_ms(file) == 0)
+}
+
 /// Returns when the time is up that the file gives; never without a file.
 pub(super) async fn over(file: Option<&Path>) {
     let Some(file) = file else { return std::future::pending().await };

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::atomic::Ordering, time::Duration};
 
 use spanwire_model::{Error, Fence, ShardState};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::{
     Inner,
@@ -32,15 +32,20 @@ const IDLE_CHECKPOINT: Duration = Duration::from_secs(30);
 const SNAPSHOT_PAUSE: Duration = Duration::from_secs(15);
 /// How long an entry of the holder's own may take.
 const APPEND_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long the other nodes have to object to a view before a snapshot of it is put where all find it.
-const OBJECT_WITHIN: Duration = Duration::from_secs(3);
+/// How long the other nodes have to object to a view before a snapshot of it is put where all find it: an attempt to do so that is lost,
+/// and another one.
+const OBJECT_WITHIN: Duration = Duration::from_secs(4);
+/// How soon a log takes an entry that took them all the time: else the others may have had none to object.
+const PROMPT: Duration = Duration::from_secs(1);
+/// How often they are given the time.
+const MAX_ROUNDS: u32 = 4;
 /// Bytes below the largest size of a log at which it may not take another entry.
 const NEARLY_FULL: u64 = 2 * 1024 * 1024;
 /// Snapshots of a shard that are kept.
 const SNAPSHOTS_KEPT: usize = 2;
-
 /// Pause of a node whose own shards are not fit for it.
 const TRY_AGAIN_UNFIT: Duration = Duration::from_secs(10);
+
 /// What the holder remembers of a log.
 #[derive(Debug)]
 struct Care {
@@ -128,7 +133,9 @@ fn is_unfit(inner: &Inner) -> bool {
 async fn checkpoint(inner: &Inner, log: &Log, care: &mut Care) {
     let Ok(position) = inner.position(log.shard) else { return };
     let since = position.sequence.saturating_sub(care.checkpoint);
-    let idle = since > 0 && care.last.1.elapsed() >= IDLE_CHECKPOINT;
+    // What nodes say of their views needs no checkpoint behind it: there would be no end to it.
+    let is_new = care.checkpoint == 0 || log.commands.load(Ordering::Acquire) > care.checkpoint;
+    let idle = since > 0 && is_new && care.last.1.elapsed() >= IDLE_CHECKPOINT;
     if since < inner.options.checkpoint_entries && !idle {
         return;
     }
@@ -146,13 +153,24 @@ async fn say(inner: &Inner, log: &Log, position: &Position, care: &mut Care) -> 
 
 /// Gives the other nodes the time to object to the view that a snapshot was taken of. A hash covers those before it: that of a later entry
 /// is right only where that of the snapshot is.
-async fn stand(inner: &Inner, log: &Log, taken: &Taken, care: &mut Care) -> Result<(), Trouble> {
+async fn stand(inner: &Inner, log: &Log, taken: &Taken, fence: &Fence, care: &mut Care) -> Result<(), Trouble> {
     let position = inner.position(log.shard)?;
+    let mut rounds = 0;
     match say(inner, log, &position, care).await {
-        Ok(()) => sleep(OBJECT_WITHIN).await,
+        Ok(()) => loop {
+            rounds += 1;
+            sleep(OBJECT_WITHIN).await;
+            if hear_all(inner, log).await? {
+                break;
+            }
+            if rounds == MAX_ROUNDS {
+                return Err(Trouble::NoAnswer("it takes entries too slowly for others to object".to_owned()));
+            }
+        },
         // It makes room only when there is a snapshot.
-        Err(error) if log.facts().is_some_and(|facts| facts.bytes + NEARLY_FULL >= inner.options.log_bytes) => {
+        Err(error) if is_full(inner, log) => {
             tracing::warn!(shard = %log.shard, "a full log takes no checkpoint: nobody is asked about a snapshot ({error})");
+            hear(inner, log, inner.streams.facts(log.shard).await?.last).await?;
         }
         Err(error) => return Err(Trouble::NoAnswer(error.to_string())),
     }
@@ -160,7 +178,65 @@ async fn stand(inner: &Inner, log: &Log, taken: &Taken, care: &mut Care) -> Resu
     if log.disputed.load(Ordering::Acquire) || !is_same {
         return Err(Trouble::Refused("other nodes have another view: who is right must be known first".to_owned()));
     }
+    let has_room = log.facts().is_some_and(|facts| facts.bytes < inner.options.log_bytes / 2);
+    if log.even.load(Ordering::Acquire) && has_room {
+        let text = "as many nodes have another view as have this one: while there is room, nothing is made of either";
+        return Err(Trouble::Refused(text.to_owned()));
+    }
+    if log.condition().state != ShardState::Following || !fence.is_valid() {
+        return Err(Trouble::NoAnswer("this node does not tend the logs any more".to_owned()));
+    }
     Ok(())
+}
+
+/// Judges all that is in the log by now. Silence means nothing to a node that could not hear, or where nobody could speak: true when the log
+/// took an entry at once.
+async fn hear_all(inner: &Inner, log: &Log) -> Result<bool, Trouble> {
+    let began = Instant::now();
+    let message = Message::own(Kind::Barrier, inner.options.node.clone());
+    let last = match append_own(inner, log, &message, began + APPEND_TIMEOUT).await {
+        Ok(last) => last,
+        Err(_) if is_full(inner, log) => {
+            hear(inner, log, inner.streams.facts(log.shard).await?.last).await?;
+            return Ok(true);
+        }
+        Err(error) => return Err(Trouble::NoAnswer(error.to_string())),
+    };
+    hear(inner, log, last).await?;
+    Ok(began.elapsed() < PROMPT)
+}
+
+/// Waits until what was said up to an entry is judged.
+async fn hear(inner: &Inner, log: &Log, last: u64) -> Result<(), Trouble> {
+    let mut judged = log.judged.subscribe();
+    let heard = timeout(APPEND_TIMEOUT, judged.wait_for(|judged| *judged >= last)).await;
+    if heard.is_ok_and(|heard| heard.is_ok()) {
+        return Ok(());
+    }
+    let applied = inner.position(log.shard)?.sequence;
+    Err(Trouble::NoAnswer(format!("this node has applied {applied}, and not heard what was said up to entry {last}")))
+}
+
+fn is_full(inner: &Inner, log: &Log) -> bool {
+    log.facts().is_some_and(|facts| facts.bytes + NEARLY_FULL >= inner.options.log_bytes)
+}
+
+/// The newest snapshot that is of this log. Those of entries that the log has lost are removed: no view can begin with them, and one day
+/// the log would seem to go on from there.
+async fn newest(inner: &Inner, log: &Log, fence: &Fence) -> Result<u64, Trouble> {
+    let shard = log.shard;
+    let Some(bucket) = Bucket::open(&inner.streams).await? else { return Ok(0) };
+    let last = inner.streams.facts(shard).await?.last;
+    for stored in bucket.sequences(shard).await? {
+        if stored <= last || rebuild::comes_back(inner, shard, stored).await? {
+            return Ok(stored);
+        }
+        if fence.is_valid() {
+            tracing::warn!(%shard, "snapshot {stored} is of entries that the log has lost: it is removed");
+            bucket.delete(&inner.streams, shard, stored).await?;
+        }
+    }
+    Ok(0)
 }
 
 /// Writes a snapshot when enough was appended since the last one, and removes entries and snapshots that are not needed any more.
@@ -169,14 +245,7 @@ async fn compact(inner: &Inner, log: &Log, facts: &Facts, fence: &Fence, care: &
     let options = &inner.options;
     let newest = match care.snapshot {
         Some(newest) => newest,
-        None => {
-            let bucket = Bucket::open(&inner.streams).await?;
-            let newest = match &bucket {
-                Some(bucket) => bucket.sequences(shard).await?.first().copied().unwrap_or(0),
-                None => 0,
-            };
-            *care.snapshot.insert(newest)
-        }
+        None => *care.snapshot.insert(newest(inner, log, fence).await?),
     };
     let applied = inner.position(shard)?.sequence;
     let entries = applied.saturating_sub(newest);
@@ -185,7 +254,7 @@ async fn compact(inner: &Inner, log: &Log, facts: &Facts, fence: &Fence, care: &
         return Ok(());
     }
     let taken = rebuild::take(inner, shard).await?;
-    stand(inner, log, &taken, care).await?;
+    stand(inner, log, &taken, fence, care).await?;
     rebuild::store(inner, shard, &taken).await?;
     care.snapshot = Some(taken.sequence);
     let bucket = Bucket::open_or_create(&inner.streams).await?;

@@ -1,6 +1,6 @@
 //! One shard of this node and its log: found, compared, caught up with, followed; and again from the start after any trouble.
 
-use std::{collections::BTreeSet, sync::atomic::Ordering, time::Duration};
+use std::{collections::BTreeSet, pin::Pin, sync::atomic::Ordering, time::Duration};
 
 use futures::FutureExt;
 use spanwire_model::{NodeId, Shard};
@@ -10,7 +10,7 @@ use super::{
     Inner, dispute,
     feed::{Delivered, Feed},
     log::{CONTACT_LOST, Log, Phase},
-    rebuild::{self, Verdict, Wanted},
+    rebuild::{self, Verdict, Wanted, Why},
     streams::{Facts, Trouble},
     voices::Voices,
 };
@@ -70,7 +70,7 @@ struct Memory {
     rebuild: Option<Wanted>,
     /// What the nodes say of their views.
     voices: Voices,
-    /// The bases that views were made from since all agreed: sequences of snapshots, and 0 for none.
+    /// The bases that views were made from since most agreed: sequences of snapshots, and 0 for none.
     bases: BTreeSet<u64>,
 }
 
@@ -149,9 +149,7 @@ async fn follow(inner: &Inner, log: &Log, memory: &mut Memory) -> Result<std::co
     log.feeds.fetch_add(1, Ordering::AcqRel);
     let mut brought = false;
     loop {
-        if memory.voices.is_news() {
-            weigh(log, memory)?;
-        }
+        weigh(inner, log, memory)?;
         let batch = {
             let next = feed.next();
             tokio::pin!(next);
@@ -162,7 +160,8 @@ async fn follow(inner: &Inner, log: &Log, memory: &mut Memory) -> Result<std::co
                         memory.vain = !brought;
                         return Err(End::Again);
                     }
-                    () = wake(memory.voices.wake_at()) => weigh(log, memory)?,
+                    // Nothing is judged before all was heard.
+                    () = wake(memory.voices.wake_at()), if log.phase() == Phase::Following => weigh(inner, log, memory)?,
                 }
             }
         };
@@ -192,15 +191,33 @@ async fn open(inner: &Inner, log: &Log, facts: &Facts, memory: &mut Memory) -> R
     // What is applied meanwhile is passed over when the feed brings it again.
     let opening = timeout(OPEN_TIMEOUT, feed(inner, log, applied + 1));
     tokio::pin!(opening);
-    let opened = loop {
-        tokio::select! {
-            biased;
-            opened = &mut opening => break opened,
-            polled = poll(inner, log, facts, memory, POLL_EVERY), if vain => polled?,
-        }
+    let opened = match vain {
+        true => poll_until(inner, log, facts, memory, opening).await?,
+        false => opening.await,
     };
     let opened = opened.unwrap_or_else(|_| Err(Trouble::NoAnswer("no consumer was made in time".into())));
     Ok(opened.inspect_err(|_| memory.vain = true)?)
+}
+
+/// Asks for entries one by one until something is done. What was begun is ended first: what is applied must be heard too.
+async fn poll_until<F: Future>(
+    inner: &Inner,
+    log: &Log,
+    facts: &Facts,
+    memory: &mut Memory,
+    mut done: Pin<&mut F>,
+) -> Result<F::Output, End> {
+    loop {
+        let polling = poll(inner, log, facts, memory, POLL_EVERY);
+        tokio::pin!(polling);
+        tokio::select! {
+            output = &mut done => {
+                polling.await?;
+                return Ok(output);
+            }
+            polled = &mut polling => polled?,
+        }
+    }
 }
 
 async fn feed(inner: &Inner, log: &Log, from: u64) -> Result<Feed, Trouble> {
@@ -218,7 +235,7 @@ async fn poll(inner: &Inner, log: &Log, facts: &Facts, memory: &mut Memory, duri
             Some(entry) => {
                 log.reached(entry.sequence);
                 apply(inner, log, vec![entry], facts, memory).await?;
-                weigh(log, memory)?;
+                weigh(inner, log, memory)?;
             }
             None if log.facts().is_some_and(|facts| next <= facts.last) => {
                 return Err(End::Trouble(Trouble::NoAnswer(format!("the log does not give its entry {next}"))));
@@ -229,7 +246,7 @@ async fn poll(inner: &Inner, log: &Log, facts: &Facts, memory: &mut Memory, duri
                     log.set_phase(Phase::Following, inner.streams.note(facts));
                 }
                 sleep(POLL_EVERY).await;
-                weigh(log, memory)?;
+                weigh(inner, log, memory)?;
             }
         }
     }
@@ -251,43 +268,56 @@ async fn reach(inner: &Inner, log: &Log) -> Result<Facts, End> {
 
 /// Sees to it that what is here is the beginning of the log, or a snapshot that its entries continue.
 async fn agree(inner: &Inner, log: &Log, facts: &Facts, memory: &mut Memory) -> Result<(), End> {
+    // The log was compacted meanwhile: a snapshot is no reason to change sides.
+    memory.rebuild.take_if(|wanted| wanted.why == Why::Even && facts.first > 1);
     let wanted = match memory.rebuild.clone() {
         Some(wanted) => wanted,
         None => match rebuild::judge(inner, log, facts).await? {
             Verdict::Agrees => return Ok(()),
             Verdict::Behind => {
                 log.set_phase(Phase::CatchingUp, Some("this node was away longer than the log reaches".to_owned()));
-                memory.bases.clear();
-                rebuild::install_newest(inner, log, facts, 0, &mut memory.bases).await?;
-                memory.voices.made_anew();
+                log.judged.send_replace(0);
+                // Whatever it is made of may be used again when it turns out to be wrong.
+                rebuild::install_newest(inner, log, facts, 0, &mut BTreeSet::new()).await?;
+                memory.voices.made_anew(false);
                 return Ok(());
             }
-            Verdict::Differs(reason) => Wanted { reason, lost: 0, is_disputed: false },
+            Verdict::Differs(reason) => Wanted { reason, why: Why::History { lost: 0 } },
         },
     };
-    if !wanted.is_disputed {
+    log.judged.send_replace(0);
+    log.speech.clear();
+    if matches!(wanted.why, Why::History { .. }) {
         memory.bases.clear();
+        // What was said of another history is of no use, and would be in the way.
+        memory.voices = Voices::new(inner.options.node.clone());
     }
     if !rebuild::rebuild(inner, log, facts, &wanted, &mut memory.bases).await? {
         return Err(End::Stopped(format!("{}; nothing is left that the view could be made from", wanted.reason)));
     }
-    memory.voices.made_anew();
+    if matches!(wanted.why, Why::History { .. }) {
+        memory.bases.clear();
+    }
+    memory.voices.made_anew(wanted.why == Why::Even);
     memory.rebuild = None;
     Ok(())
 }
 
 /// Finds out who is wrong, where the nodes say different things. Not before this one has heard all that was said.
-fn weigh(log: &Log, memory: &mut Memory) -> Result<(), End> {
+fn weigh(inner: &Inner, log: &Log, memory: &mut Memory) -> Result<(), End> {
     if log.phase() != Phase::Following {
         return Ok(());
     }
-    if let Some(reason) = dispute::weigh(log, &mut memory.voices) {
-        memory.rebuild = Some(Wanted { reason, lost: 0, is_disputed: true });
+    // All of it was heard when it was applied.
+    let applied = inner.applier.position(log.shard)?.sequence;
+    if let Some(wanted) = dispute::weigh(log, &mut memory.voices) {
+        memory.rebuild = Some(wanted);
         return Err(End::Again);
     }
     if memory.voices.is_confirmed() {
         memory.bases.clear();
     }
+    log.judged.send_replace(applied);
     Ok(())
 }
 
@@ -307,6 +337,9 @@ async fn apply(inner: &Inner, log: &Log, batch: Vec<Delivered>, facts: &Facts, m
         if log.waiting.is_awaited(*operation) {
             log.waiting.resolve(*operation, receipt);
         }
+    }
+    if !progress.receipts.is_empty() {
+        log.commands.store(inner.applier.position(log.shard)?.sequence, Ordering::Release);
     }
     for voice in progress.voices {
         memory.voices.hear(voice);
@@ -340,7 +373,7 @@ fn gap(shard: Shard, applied: u64, found: u64, facts: &Facts, memory: &mut Memor
     if facts.first <= from && times >= GAPS {
         memory.gap = None;
         let reason = format!("the log of {shard} has lost its entries {from} to {to}");
-        memory.rebuild = Some(Wanted { reason, lost: to, is_disputed: false });
+        memory.rebuild = Some(Wanted { reason, why: Why::History { lost: to } });
     }
     End::Trouble(Trouble::NoAnswer(format!("entries {from} to {to} did not come")))
 }
@@ -351,7 +384,7 @@ fn diverged(sequence: u64, text: String, memory: &mut Memory) -> End {
         return End::Stopped(format!("entry {sequence} disagrees after the view was made anew too: {text}"));
     }
     memory.disagreed = Some(sequence);
-    memory.rebuild =
-        Some(Wanted { reason: format!("entry {sequence} disagrees: {text}"), lost: 0, is_disputed: false });
+    let reason = format!("entry {sequence} disagrees: {text}");
+    memory.rebuild = Some(Wanted { reason, why: Why::History { lost: 0 } });
     End::Again
 }

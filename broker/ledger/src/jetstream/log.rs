@@ -52,6 +52,12 @@ pub(super) struct Log {
     pub(super) speech: Speech,
     /// True while another node says something else of its view, and it is not known who is wrong.
     pub(super) disputed: AtomicBool,
+    /// True while as many nodes say something else of their views as say the same, and nobody can know who is wrong.
+    pub(super) even: AtomicBool,
+    /// The last entry up to which all that other nodes say was judged; 0 while the view is made anew.
+    pub(super) judged: watch::Sender<u64>,
+    /// The last entry applied when there was a command among those that came: what nodes say of their views is no news to tell of.
+    pub(super) commands: AtomicU64,
     /// Consumers that the server should forget.
     pub(super) left_behind: LeftBehind,
     pub(super) in_flight: Semaphore,
@@ -96,6 +102,9 @@ impl Log {
             barriers: Barriers::default(),
             speech: Speech::default(),
             disputed: AtomicBool::new(false),
+            even: AtomicBool::new(false),
+            judged: watch::Sender::new(0),
+            commands: AtomicU64::new(0),
             left_behind: LeftBehind::default(),
             in_flight: Semaphore::new(MAX_IN_FLIGHT),
             feeds: AtomicU64::new(0),

@@ -30,6 +30,11 @@ impl Names {
         format!("SW_{}_SNAPSHOTS", self.tenant)
     }
 
+    /// The stream that keeps it.
+    pub(super) fn stream_of_bucket(&self) -> String {
+        format!("OBJ_{}", self.bucket())
+    }
+
     /// A snapshot in the bucket. Names of one shard sort by sequence.
     pub(super) fn object(shard: Shard, sequence: u64) -> String {
         format!("{shard}.{sequence:020}")

@@ -4,12 +4,13 @@ use std::{
     collections::BTreeSet,
     fs::File,
     io::{BufReader, BufWriter},
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
 use spanwire_model::Shard;
 use tokio::time::sleep;
+use uuid::Uuid;
 
 use super::{
     Inner,
@@ -30,14 +31,25 @@ const ASK_AGAIN_AFTER: Duration = Duration::from_millis(300);
 /// The base that is no snapshot: the log from its beginning.
 const EMPTY: u64 = 0;
 
-/// Why a view has to be made anew.
+/// A view that has to be made anew.
 #[derive(Debug, Clone)]
 pub(super) struct Wanted {
     pub(super) reason: String,
-    /// Entries up to this one are lost; 0 for none.
-    pub(super) lost: u64,
-    /// Whether other nodes have another view: then each base is tried once, until there is an end to it.
-    pub(super) is_disputed: bool,
+    pub(super) why: Why,
+}
+
+/// Why a view has to be made anew, and so of what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Why {
+    /// It is of another history than the log.
+    History {
+        /// Entries up to this one are lost; 0 for none.
+        lost: u64,
+    },
+    /// Most nodes have another view: each base is tried once, until there is an end to it.
+    Outvoted,
+    /// As many nodes have another view as have the same: the whole log says who is right, and no snapshot does.
+    Even,
 }
 
 /// How a view stands to the log.
@@ -86,7 +98,7 @@ pub(super) async fn judge(inner: &Inner, log: &Log, facts: &Facts) -> Result<Ver
 }
 
 /// True when the leader has the entry after all.
-async fn comes_back(inner: &Inner, shard: Shard, applied: u64) -> Result<bool, Trouble> {
+pub(super) async fn comes_back(inner: &Inner, shard: Shard, applied: u64) -> Result<bool, Trouble> {
     for _ in 0..ASK_AGAIN {
         sleep(ASK_AGAIN_AFTER).await;
         if inner.streams.facts(shard).await?.last >= applied {
@@ -126,7 +138,16 @@ pub(super) async fn rebuild(
         set_aside(inner, shard).await;
     }
     log.set_phase(Phase::Rebuilding, Some(reason.clone()));
-    if !install_newest(inner, log, facts, wanted.lost, tried).await? {
+    let is_made = match wanted.why {
+        Why::History { lost } => install_newest(inner, log, facts, lost, tried).await?,
+        Why::Outvoted => install_newest(inner, log, facts, 0, tried).await?,
+        Why::Even => {
+            begin(inner, shard, facts).await?;
+            tried.insert(EMPTY);
+            true
+        }
+    };
+    if !is_made {
         return Ok(false);
     }
     log.set_phase(Phase::CatchingUp, Some(format!("made anew: {reason}")));
@@ -156,7 +177,7 @@ pub(super) async fn install_newest(
         }
         let file = Scratch::new(inner, shard, "install");
         bucket.get(shard, sequence, &file.0).await?;
-        match install(inner, log, facts, &file).await {
+        match install(inner, log, facts, sequence, &file).await {
             Ok(()) => {
                 tried.insert(sequence);
                 return Ok(true);
@@ -178,16 +199,24 @@ pub(super) async fn install_newest(
         log.set_phase(Phase::Rebuilding, Some(text.clone()));
         return Err(Trouble::Refused(text));
     }
-    inner.applier.clear(shard).await.map_err(refused)?;
+    begin(inner, shard, facts).await?;
     tried.insert(EMPTY);
-    inner.bind(shard, facts).await?;
     Ok(true)
 }
 
-/// Installs the snapshot in the file, when the log continues it.
-async fn install(inner: &Inner, log: &Log, facts: &Facts, file: &Scratch) -> Result<(), Trouble> {
+/// Puts an empty view in the place of what is here.
+async fn begin(inner: &Inner, shard: Shard, facts: &Facts) -> Result<(), Trouble> {
+    inner.applier.clear(shard).await.map_err(refused)?;
+    inner.bind(shard, facts).await
+}
+
+/// Installs the snapshot in the file, when it is the one of this entry and the log continues it.
+async fn install(inner: &Inner, log: &Log, facts: &Facts, sequence: u64, file: &Scratch) -> Result<(), Trouble> {
     let shard = log.shard;
     let header = header(shard, file)?;
+    if header.sequence != sequence {
+        return Err(Trouble::Refused(format!("it is named {sequence}, and is of entry {}", header.sequence)));
+    }
     if header.sequence >= facts.first
         && let Some(message) = inner.streams.message(shard, header.sequence).await?
         && Hash::of(&message) != header.digest
@@ -275,13 +304,28 @@ fn refused(error: ApplyError) -> Trouble {
     Trouble::Refused(error.to_string())
 }
 
-/// A file that is removed when it is no longer needed.
+/// How the names of files end that only a running process needs.
+const SCRATCH: &str = ".scratch";
+
+/// A file that is removed when it is no longer needed. Several may be there for one purpose.
 struct Scratch(PathBuf);
 
 impl Scratch {
     fn new(inner: &Inner, shard: Shard, purpose: &str) -> Self {
-        Self(inner.options.folder.join(format!("{shard}.{purpose}")))
+        let name = format!("{shard}.{purpose}.{}{SCRATCH}", Uuid::new_v4().simple());
+        Self(inner.options.folder.join(name))
     }
+}
+
+/// Removes what a process that was killed has left in the folder.
+pub(super) fn remove_scratch(folder: &Path) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().ends_with(SCRATCH) {
+            std::fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 impl Drop for Scratch {

@@ -174,8 +174,12 @@ impl Streams {
 
     /// How a log is, asked of its leader.
     pub(super) async fn facts(&self, shard: Shard) -> Result<Facts, Trouble> {
-        let subject = format!("STREAM.INFO.{}", self.names.stream(shard));
-        match self.context.request(subject, &json!({})).await? {
+        self.facts_of(&self.names.stream(shard)).await
+    }
+
+    /// How a stream is, asked of its leader.
+    pub(super) async fn facts_of(&self, stream: &str) -> Result<Facts, Trouble> {
+        match self.context.request(format!("STREAM.INFO.{stream}"), &json!({})).await? {
             Response::Ok(info) => facts_of(&info),
             Response::Err { error } => Err(error.into()),
         }
@@ -183,11 +187,7 @@ impl Streams {
 
     /// Whether there is a bucket of snapshots.
     pub(super) async fn facts_of_bucket(&self) -> Result<(), Trouble> {
-        let subject = format!("STREAM.INFO.OBJ_{}", self.names.bucket());
-        match self.context.request::<_, _, Response<Info>>(subject, &json!({})).await? {
-            Response::Ok(_) => Ok(()),
-            Response::Err { error } => Err(error.into()),
-        }
+        self.facts_of(&self.names.stream_of_bucket()).await.map(drop)
     }
 
     /// Makes a log, whose first entry will have the sequence `first`. One that is there already stays as it is.

@@ -4,12 +4,13 @@
 //! thousand entries. Whoever has something else, or hears two that differ, says in the log what it has itself. So all hear all voices in
 //! one order, and each node judges itself:
 //!
-//! - those who say the same as most are right, and go on; who is against them is named;
+//! - who has more with itself than against it is right, and goes on; who is against it is named;
 //! - who has more against than with itself is wrong: its view is made anew, from one base after the other, until it has what they have;
-//! - where it is as many against as many, the view is made anew too: when two bases lead to the same hash, the others are wrong.
+//! - where it is as many against as many, nobody can know by counting. Where the log still has its first entry the view is made anew from
+//!   there: that is what it should be. Else both go on, and say so.
 //!
-//! Nothing is done before the others had the time to speak. Whoever spoke first is the more patient one, so that of two nodes the one that
-//! objects looks into itself first.
+//! Nothing is done before the others had the time to speak. Whoever spoke first is the more patient one, so that two nodes do not look into
+//! themselves at once. An entry that nobody spoke against in that time is settled, and so are all before it: a hash covers those before.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -23,10 +24,10 @@ use crate::{position::Hash, step::Voice};
 
 /// How long others may take to say what they have.
 const SPEAK_WITHIN: Duration = Duration::from_secs(3);
-/// How long whoever spoke first waits for those who differ.
+/// How long whoever spoke first waits for those who differ, where it is as many against as many.
 const LOOK_WITHIN: Duration = Duration::from_secs(12);
-/// Entries whose voices are remembered.
-const MAX_ENTRIES: usize = 16;
+/// Entries whose voices are remembered: more than are written within [`LOOK_WITHIN`]. What is settled is forgotten long before.
+const MAX_ENTRIES: usize = 1024;
 /// Nodes that are heard about one entry.
 const MAX_NODES: usize = 256;
 
@@ -40,11 +41,29 @@ pub(super) enum Verdict {
         hash: Hash,
     },
     /// This node is right about the entry, and these are not.
-    Right { of: u64, wrong: Vec<NodeId>, reason: String },
-    /// They all say the same now.
-    Settled { of: u64, was_wrong: Vec<NodeId> },
+    Right {
+        of: u64,
+        wrong: Vec<NodeId>,
+        reason: String,
+        /// Whether somebody is among them who was not named before.
+        is_new: bool,
+    },
+    /// As many nodes say something else as say the same, and there is nothing to find out who is right.
+    Even {
+        of: u64,
+        others: Vec<NodeId>,
+        /// Whether somebody is among them who was not named before.
+        is_new: bool,
+    },
+    /// These had something else, and nobody has spoken against the entry.
+    Settled { of: u64, were: Vec<NodeId> },
     /// The view has to be made anew.
-    Wrong { of: u64, reason: String },
+    Wrong {
+        of: u64,
+        reason: String,
+        /// Whether as many are with this node as against it: then only the whole log may take the place of the view.
+        is_even: bool,
+    },
 }
 
 /// See the module.
@@ -52,10 +71,12 @@ pub(super) enum Verdict {
 pub(super) struct Voices {
     me: NodeId,
     entries: BTreeMap<u64, Heard>,
-    /// Nodes that were wrong, and have not agreed with this one since. They do not make it doubt itself again.
-    doubted: BTreeSet<NodeId>,
-    /// Something was heard, or made anew, and not judged since.
-    is_news: bool,
+    /// Nodes that were named, and have spoken against this one since.
+    named: BTreeSet<NodeId>,
+    /// The view was made from the whole log, and no entry was settled since.
+    replayed: bool,
+    /// An entry was settled, and nobody has asked.
+    confirmed: bool,
 }
 
 /// The voices about one entry.
@@ -65,23 +86,48 @@ struct Heard {
     own: Option<Hash>,
     /// Who spoke first.
     first: NodeId,
-    /// What each node said last. This one too: it may have had another view then.
+    /// What each node said last. This one too.
     said: BTreeMap<NodeId, Hash>,
     /// What this node says, or has said, in this process.
     saying: Option<Hash>,
-    /// When they were first found to differ, without anybody being known to be wrong.
+    /// When it was first judged.
     since: Option<Instant>,
+    /// Everybody had the time to speak.
+    is_old: bool,
+    /// When others were first found to differ, without anybody being known to be wrong.
+    differ_since: Option<Instant>,
     /// When this node goes by what it has heard.
     due: Option<Instant>,
-    /// What the own hash was in views that were given up.
-    before: Vec<Hash>,
-    /// Who was found wrong about it.
-    wrong: Vec<NodeId>,
+    decided: Option<Decision>,
+}
+
+/// What was found about those who say something else.
+#[derive(Debug, PartialEq, Eq)]
+enum Decision {
+    Wrong(Vec<NodeId>),
+    Even(Vec<NodeId>),
+}
+
+/// Who is with this node, and who is against it.
+struct Count {
+    with: usize,
+    /// The most that say one and the same other thing.
+    most: usize,
+    against: BTreeMap<Hash, Vec<NodeId>>,
+}
+
+/// What all entries are judged with.
+struct Judge<'a> {
+    me: &'a NodeId,
+    named: &'a BTreeSet<NodeId>,
+    replayed: bool,
+    can_replay: bool,
+    now: Instant,
 }
 
 impl Voices {
     pub(super) fn new(me: NodeId) -> Self {
-        Self { me, entries: BTreeMap::new(), doubted: BTreeSet::new(), is_news: false }
+        Self { me, entries: BTreeMap::new(), named: BTreeSet::new(), replayed: false, confirmed: false }
     }
 
     /// Takes in a voice, in the order of the log.
@@ -93,129 +139,167 @@ impl Voices {
             said: BTreeMap::new(),
             saying: None,
             since: None,
+            is_old: false,
+            differ_since: None,
             due: None,
-            before: Vec::new(),
-            wrong: Vec::new(),
+            decided: None,
         });
-        self.is_news = true;
         heard.own = own.or(heard.own);
-        if own == Some(hash) {
-            self.doubted.remove(&node);
-        }
         if heard.said.len() < MAX_NODES || heard.said.contains_key(&node) {
             heard.said.insert(node, hash);
         }
         while self.entries.len() > MAX_ENTRIES {
-            self.entries.pop_first();
+            // What is not decided is forgotten last: its time must come.
+            let closed = self.entries.iter().find(|(_, heard)| !heard.is_open(&self.me)).map(|(of, _)| *of);
+            match closed {
+                Some(of) => drop(self.entries.remove(&of)),
+                None => drop(self.entries.pop_first()),
+            }
         }
     }
 
-    /// What there is to do now. Asked again until there is nothing.
-    pub(super) fn judge(&mut self, now: Instant) -> Option<Verdict> {
-        let (me, doubted) = (&self.me, &mut self.doubted);
-        let verdict = self.entries.iter_mut().find_map(|(of, heard)| heard.judge(*of, me, doubted, now));
-        self.is_news = verdict.is_some();
-        verdict
-    }
-
-    /// True when there is something new to judge.
-    pub(super) fn is_news(&self) -> bool {
-        self.is_news
+    /// What there is to do now. Asked again until there is nothing. `is_whole` says whether the log still has its first entry.
+    pub(super) fn judge(&mut self, now: Instant, is_whole: bool) -> Option<Verdict> {
+        let Self { me, entries, named, replayed, .. } = self;
+        let judge = Judge { me, named, replayed: *replayed, can_replay: is_whole && !*replayed, now };
+        let verdict = entries.iter_mut().find_map(|(of, heard)| heard.judge(*of, &judge));
+        if let Some(Verdict::Right { wrong: nodes, .. } | Verdict::Even { others: nodes, .. }) = &verdict {
+            self.named.extend(nodes.iter().cloned());
+        }
+        verdict.or_else(|| self.settle())
     }
 
     /// When there may be something to do although nothing is heard.
     pub(super) fn wake_at(&self) -> Option<Instant> {
-        let waiting = self.entries.values().filter(|heard| heard.due.is_some() && heard.is_open(&self.me));
-        waiting.filter_map(|heard| heard.due).min()
+        let open = self.entries.values().filter(|heard| heard.is_open(&self.me)).filter_map(|heard| heard.due);
+        let young = self.entries.values().filter(|heard| !heard.is_old).filter_map(|heard| heard.since);
+        open.chain(young.map(|since| since + SPEAK_WITHIN)).min()
     }
 
-    /// True while somebody says something else than this node, and is not known to be wrong.
+    /// True while somebody says something else than this node, and it is not decided what to do about it.
     pub(super) fn is_disputed(&self) -> bool {
         self.entries.values().any(|heard| heard.is_open(&self.me))
     }
 
-    /// True when the last entry that others speak of is the same here and there.
-    pub(super) fn is_confirmed(&self) -> bool {
-        let spoken = self.entries.values().rev().find(|heard| heard.said.keys().any(|node| *node != self.me));
-        spoken.is_some_and(|heard| heard.own.is_some() && heard.against(&self.me).is_empty())
+    /// True while as many say something else as say the same.
+    pub(super) fn is_even(&self) -> bool {
+        let is_even = |heard: &Heard| matches!(heard.decided, Some(Decision::Even(_)));
+        self.entries.values().any(|heard| is_even(heard) && !heard.count(&self.me).against.is_empty())
     }
 
-    /// The view is another one from now on. What was said stays said.
-    pub(super) fn made_anew(&mut self) {
-        self.is_news = true;
+    /// True once after an entry was settled that this node had the time to be told off for.
+    pub(super) fn is_confirmed(&mut self) -> bool {
+        std::mem::take(&mut self.confirmed)
+    }
+
+    /// The view is another one from now on, made of the whole log or of a snapshot. What was said stays said.
+    pub(super) fn made_anew(&mut self, replayed: bool) {
+        self.replayed = replayed;
+        self.confirmed = false;
         for heard in self.entries.values_mut() {
-            heard.before.extend(heard.own.take());
-            (heard.since, heard.due) = (None, None);
-            heard.wrong.clear();
+            heard.own = None;
+            (heard.differ_since, heard.due, heard.decided) = (None, None, None);
         }
+    }
+
+    /// Looks for the newest entry that all had the time to speak against, and most did not. What was said before it is over.
+    fn settle(&mut self) -> Option<Verdict> {
+        if self.is_disputed() {
+            return None;
+        }
+        let mut known = self.entries.iter().rev().filter(|(_, heard)| heard.own.is_some());
+        let (of, against) = known.find_map(|(of, heard)| {
+            let Count { with, most, against } = heard.count(&self.me);
+            match with <= most {
+                // A view that is wrong at the end is not right since it was right before.
+                true => Some(None),
+                false => heard.is_old.then_some(Some((*of, against))),
+            }
+        })??;
+        self.entries = self.entries.split_off(&of);
+        (self.replayed, self.confirmed) = (false, true);
+        let against: BTreeSet<_> = against.into_values().flatten().collect();
+        let were: Vec<_> = self.named.difference(&against).cloned().collect();
+        self.named.retain(|node| against.contains(node));
+        (!were.is_empty()).then_some(Verdict::Settled { of, were })
     }
 }
 
 impl Heard {
-    fn judge(&mut self, of: u64, me: &NodeId, doubted: &mut BTreeSet<NodeId>, now: Instant) -> Option<Verdict> {
+    fn judge(&mut self, of: u64, judge: &Judge<'_>) -> Option<Verdict> {
         let own = self.own?;
+        self.is_old = judge.now >= *self.since.get_or_insert(judge.now) + SPEAK_WITHIN;
         let differ = self.said.values().any(|said| *said != own);
-        // A word of an earlier view is taken back when it is known to be wrong; until then it counts like another node's.
-        let word = self.said.get(me);
-        let bound = word.is_some_and(|word| !self.is_given_up(*word) && !self.wrong.contains(me));
-        if differ && !bound && self.saying != Some(own) && word != Some(&own) {
+        if differ && self.saying != Some(own) && self.said.get(judge.me) != Some(&own) {
             self.saying = Some(own);
             return Some(Verdict::Say { of, hash: own });
         }
-        let against = self.against(me);
+        let Count { with, most, against } = self.count(judge.me);
         if against.is_empty() {
-            (self.since, self.due) = (None, None);
-            let was_wrong = std::mem::take(&mut self.wrong);
-            return (!was_wrong.is_empty()).then_some(Verdict::Settled { of, was_wrong });
-        }
-        let most = against.values().map(Vec::len).max().unwrap_or(0);
-        let with = 1 + self.said.iter().filter(|(node, said)| *node != me && **said == own).count();
-        let derived = 1 + self.before.iter().filter(|before| **before == own).count();
-        let all: Vec<NodeId> = against.values().flatten().cloned().collect();
-        if with >= most && self.wrong == all {
-            // It was decided, and nothing was said since.
+            (self.differ_since, self.due, self.decided) = (None, None, None);
             return None;
         }
-        let reason = if with > most {
-            format!("{with} nodes have another one")
-        } else if with == most && derived > 1 {
-            format!("this node has made its view {derived} times, with the same outcome")
-        } else if with == most && all.iter().all(|node| doubted.contains(node)) {
-            "it was wrong before".to_owned()
-        } else {
-            let patience = if with == most && self.first == *me { LOOK_WITHIN } else { SPEAK_WITHIN };
-            let due = *self.since.get_or_insert(now) + patience;
-            self.due = Some(due);
-            if now < due {
-                return None;
-            }
-            return Some(Verdict::Wrong { of, reason: said_otherwise(of, own, &against, with) });
+        let others: Vec<NodeId> = against.values().flatten().cloned().collect();
+        let is_new = others.iter().any(|node| !judge.named.contains(node));
+        let is_even = with == most;
+        let reason = match () {
+            () if with > most => Some(format!("{with} nodes have another one")),
+            () if is_even && judge.replayed => Some("this node has made its view from the whole log".to_owned()),
+            () => None,
         };
-        doubted.extend(all.iter().filter(|node| *node != me).cloned());
-        self.wrong.clone_from(&all);
-        Some(Verdict::Right { of, wrong: all, reason })
+        if let Some(reason) = reason {
+            let is_known = self.decide(Decision::Wrong(others.clone()));
+            return (!is_known).then_some(Verdict::Right { of, wrong: others, reason, is_new });
+        }
+        if is_even && self.decided == Some(Decision::Even(others.clone())) && !judge.can_replay {
+            return None;
+        }
+        let is_known = is_even && !judge.can_replay && !is_new;
+        let patience = match self.first == *judge.me && is_even && judge.can_replay {
+            true => LOOK_WITHIN,
+            false => SPEAK_WITHIN,
+        };
+        let due = *self.differ_since.get_or_insert(judge.now) + patience;
+        (self.due, self.decided) = (Some(due), None);
+        if judge.now < due && !is_known {
+            return None;
+        }
+        if is_even && !judge.can_replay {
+            self.decide(Decision::Even(others.clone()));
+            return Some(Verdict::Even { of, others, is_new });
+        }
+        Some(Verdict::Wrong { of, reason: said_otherwise(of, own, &against, with), is_even })
     }
 
-    /// Who says something else than this node has, by what is said. This node too, when it said so before.
-    fn against(&self, me: &NodeId) -> BTreeMap<Hash, Vec<NodeId>> {
-        let mut groups: BTreeMap<Hash, Vec<NodeId>> = BTreeMap::new();
-        let Some(own) = self.own else { return groups };
-        for (node, said) in self.said.iter().filter(|(_, said)| **said != own) {
-            if node != me || !self.is_given_up(*said) {
-                groups.entry(*said).or_default().push(node.clone());
+    /// True when it was decided so before.
+    fn decide(&mut self, decision: Decision) -> bool {
+        let decision = Some(decision);
+        let is_known = self.decided == decision;
+        self.decided = decision;
+        is_known
+    }
+
+    /// Who says something else than this node has, by what is said. What this node said itself of a view that it had is no voice.
+    fn count(&self, me: &NodeId) -> Count {
+        let mut against: BTreeMap<Hash, Vec<NodeId>> = BTreeMap::new();
+        let mut with = 1;
+        let Some(own) = self.own else { return Count { with, most: 0, against } };
+        for (node, said) in self.said.iter().filter(|(node, _)| *node != me) {
+            match *said == own {
+                true => with += 1,
+                false => against.entry(*said).or_default().push(node.clone()),
             }
         }
-        groups
-    }
-
-    /// True for what was said of a view that this node has given up.
-    fn is_given_up(&self, said: Hash) -> bool {
-        self.before.contains(&said)
+        let most = against.values().map(Vec::len).max().unwrap_or(0);
+        Count { with, most, against }
     }
 
     fn is_open(&self, me: &NodeId) -> bool {
-        let against = self.against(me);
-        !against.is_empty() && against.values().flatten().any(|node| !self.wrong.contains(node))
+        let mut against = self.count(me).against.into_values().flatten();
+        match &self.decided {
+            None => against.next().is_some(),
+            Some(Decision::Wrong(nodes) | Decision::Even(nodes)) => against.any(|node| !nodes.contains(&node)),
+        }
     }
 }
 

@@ -21,7 +21,7 @@ use async_nats::{
 };
 use bytes::Bytes;
 use serde::Deserialize;
-use spanwire_model::{Error, ErrorKind, Result};
+use spanwire_model::{Error, ErrorKind, Result, Tenant};
 use spanwire_nats::Connection;
 use tokio::time::{Instant, timeout_at};
 
@@ -46,6 +46,11 @@ const WRONG_LAST_SEQUENCE: u64 = 10071;
 const LAST_SEQUENCE_IN_PROCESS: u64 = 10164;
 /// JetStream: one server alone has no replicas.
 const REPLICAS_NOT_SUPPORTED: u64 = 10074;
+
+/// The name of the stream.
+pub(crate) fn stream_of(tenant: &Tenant) -> String {
+    format!("SW_{tenant}_LEASES")
+}
 
 pub(super) struct Bucket {
     connection: Connection,
@@ -76,7 +81,7 @@ impl Bucket {
         Self {
             context,
             connection,
-            stream: format!("SW_{}_LEASES", config.tenant),
+            stream: stream_of(&config.tenant),
             base: format!("{}.lease", config.base()),
             replicas,
             ready: AtomicBool::new(false),

@@ -1,5 +1,35 @@
 use super::*;
 
+/// Another one.
+static SLEPT_TOO_MS: AtomicU64 = AtomicU64::new(0);
+
+fn slept_too() -> Duration {
+    Duration::from_millis(SLEPT_TOO_MS.load(Ordering::SeqCst))
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_the_loss_of_a_lease_hears_of_a_sleep() {
+    let hour = Duration::from_secs(3600);
+    let (lease, keeper) = Lease::with_clock("place.fs.0".into(), 1, Instant::now() + hour, slept_too);
+    let began = Instant::now();
+    let waiting = async {
+        let lost = lease.lost();
+        tokio::pin!(lost);
+        assert!(futures::poll!(&mut lost).is_pending());
+        SLEPT_TOO_MS.store(3_600_000, Ordering::SeqCst);
+        lost.await;
+    };
+    waiting.await;
+    assert!(began.elapsed() <= LOOK_EVERY, "{:?}", began.elapsed());
+    drop(keeper);
+    // Without a keeper too it is valid until its time is over.
+    let (lease, keeper) = Lease::new("place.fs.1", 1, Instant::now() + Duration::from_secs(10));
+    drop(keeper);
+    let began = Instant::now();
+    lease.lost().await;
+    assert!(began.elapsed() >= Duration::from_secs(9));
+}
+
 /// The clock of a machine that sleeps when the test says so, in milliseconds.
 static SLEPT_MS: AtomicU64 = AtomicU64::new(5_000);
 

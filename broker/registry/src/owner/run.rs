@@ -3,7 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use spanwire_model::{Health, Placement, Result, ServerId, ServerSpec, ServerState, Source, Target, Write};
-use tokio::time::{Instant, sleep};
+use tokio::{
+    sync::Mutex,
+    time::{Instant, sleep},
+};
 
 use super::{Local, Owner};
 use crate::{
@@ -39,7 +42,8 @@ impl Owner {
             match (want.spec.placement, self.resolved(&want)) {
                 (Placement::Any, Ok(_)) => {
                     let is_everywhere = want.source == Source::Registry;
-                    wishes.insert(id.clone(), Wish { replicas: want.spec.replicas, is_everywhere });
+                    let (replicas, version) = (want.spec.replicas, want.version);
+                    wishes.insert(id.clone(), Wish { replicas, is_everywhere, version });
                 }
                 (Placement::Any, Err(error)) => drop(self.unfit.insert(id.clone(), error.public.as_ref().into())),
                 (Placement::Here, _) if self.locals.contains_key(&id) => {}
@@ -154,6 +158,7 @@ impl Owner {
             gate: local.gate.clone(),
             transport: local.transport.clone(),
             lists: Lists::default(),
+            turn: self.turn(&id),
             claim,
             spec,
         };
@@ -165,6 +170,12 @@ impl Owner {
             self.handle.tasks().spawn(supervisor.run());
         }
         self.local_changed();
+    }
+
+    /// What the supervisors of one server hold one after the other. Those of servers that nobody runs are forgotten.
+    fn turn(&mut self, id: &ServerId) -> Arc<Mutex<()>> {
+        self.turns.retain(|_, turn| Arc::strong_count(turn) > 1);
+        self.turns.entry(id.clone()).or_default().clone()
     }
 
     /// Shows a server that cannot be started as it is written.

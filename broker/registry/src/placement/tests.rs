@@ -118,7 +118,7 @@ fn which_replica_a_node_takes_and_how_late() {
     assert_eq!(delay(1000, 1), MAX_DELAY);
 }
 
-const EVERYWHERE: Wish = Wish { replicas: 1, is_everywhere: true };
+const EVERYWHERE: Wish = Wish { replicas: 1, is_everywhere: true, version: Some(7) };
 
 /// The placement of the node `n0` in a cluster of that many, which wishes one replica of one server.
 fn placement(count: usize, id: &ServerId, holdings: Holdings) -> Placement {
@@ -133,7 +133,7 @@ fn placement_of(own: &NodeId, inventory: Inventory, wishes: Wishes, holdings: Ho
     let register = Register::new(own.clone(), false, Log::new().node());
     let resolve: crate::Resolve = Arc::new(|spec| Ok(spec.clone()));
     Placement {
-        handle: Handle::new(mpsc::channel(1).0, inventory.clone(), register, BTreeSet::new(), resolve),
+        handle: Handle::new(mpsc::channel(1).0, inventory.clone(), register, BTreeSet::new(), resolve, false),
         config: Arc::new(Config::new(own.clone())),
         leases: Bucket::new().node(own),
         wishes: watch::channel(Arc::new(wishes)).1,
@@ -141,6 +141,7 @@ fn placement_of(own: &NodeId, inventory: Inventory, wishes: Wishes, holdings: Ho
         inventory,
         heard: watch::channel(true).1,
         seats: BTreeMap::new(),
+        unfit: BTreeMap::new(),
         taking: FuturesUnordered::new(),
         taken: FuturesUnordered::new(),
     }
@@ -158,13 +159,35 @@ async fn a_node_that_is_not_the_first_tries_again_when_its_rest_is_over() {
     let id = ranked(1, 2);
     let mut placement = placement(2, &id, Holdings::new());
     let now = Instant::now();
+    placement.unfit.insert(id.clone(), Some(7));
     placement.seats.insert(id.clone(), Seat::Resting(now + STEP));
     assert_eq!(placement.plan(now), Some(now + STEP), "it rests");
     let over = now + STEP * 2;
-    assert_eq!(placement.plan(over), Some(over + STEP), "the others first");
-    assert_eq!(placement.plan(over + STEP / 2), Some(over + STEP), "looking does not put it off");
-    assert_eq!(placement.plan(over + STEP), None);
+    assert_eq!(placement.plan(over), Some(over + MAX_DELAY), "the others first");
+    assert_eq!(placement.plan(over + STEP), Some(over + MAX_DELAY), "looking does not put it off");
+    assert_eq!(placement.plan(over + MAX_DELAY), None);
     assert!(matches!(placement.seats[&id], Seat::Busy) && placement.taking.len() == 1);
+}
+
+#[tokio::test]
+async fn a_node_on_which_a_server_does_not_start_is_the_last_to_try_it_again() {
+    // It would be the first: it runs nothing, and the server likes it best.
+    let id = ranked(0, 3);
+    let plan = |set: &dyn Fn(&mut Placement)| {
+        let mut placement = placement(3, &id, Holdings::new());
+        placement.given_back(id.clone(), GivenBack::Unfit);
+        assert!(matches!(placement.seats[&id], Seat::Resting(_)));
+        set(&mut placement);
+        let now = Instant::now() + REST;
+        let next = placement.plan(now).map(|at| at - now);
+        (next, placement.taking.len())
+    };
+    assert_eq!(plan(&|_| {}), (Some(MAX_DELAY), 0));
+    assert_eq!(plan(&|placement| placement.given_back(id.clone(), GivenBack::Ended)), (Some(MAX_DELAY), 0));
+    assert_eq!(plan(&|placement| placement.given_back(id.clone(), GivenBack::Ran)), (None, 1), "it started here");
+    let replaced = Wishes::from([(id.clone(), Wish { version: Some(8), is_everywhere: false, ..EVERYWHERE })]);
+    let replace = |placement: &mut Placement| placement.wishes = watch::channel(Arc::new(replaced.clone())).1;
+    assert_eq!(plan(&replace), (None, 1), "it is another server now");
 }
 
 #[tokio::test]
@@ -185,4 +208,41 @@ async fn a_lease_whose_holder_is_not_there_is_tried_for() {
     }
     // What is free goes first.
     assert_eq!(free_replicas(&id, 2, &held_by("n7"), &|_| false), [1]);
+}
+
+/// Leases whose taking is answered when the test says so.
+struct Slow {
+    bucket: Arc<Bucket>,
+    asked: CancellationToken,
+    may_answer: CancellationToken,
+}
+
+#[async_trait::async_trait]
+impl Leases for Slow {
+    async fn acquire(&self, name: &str, ttl: Duration) -> Result<Option<Lease>> {
+        self.asked.cancel();
+        self.may_answer.cancelled().await;
+        self.bucket.node(&"n0".parse().unwrap()).acquire(name, ttl).await
+    }
+
+    fn watch(&self) -> watch::Receiver<Arc<Holdings>> {
+        self.bucket.watch()
+    }
+}
+
+#[tokio::test]
+async fn a_lease_that_comes_when_the_node_leaves_is_given_back() {
+    let (bucket, leaving) = (Bucket::new(), CancellationToken::new());
+    let (asked, may_answer) = (CancellationToken::new(), CancellationToken::new());
+    let leases = Slow { bucket: bucket.clone(), asked: asked.clone(), may_answer: may_answer.clone() };
+    let placement = Placement { leases: Arc::new(leases), ..placement(1, &server(1), Holdings::new()) };
+    let mut holdings = bucket.watch();
+    let running = tokio::spawn(placement.run(leaving.clone()));
+    asked.cancelled().await;
+    leaving.cancel();
+    tokio::task::yield_now().await;
+    may_answer.cancel();
+    running.await.unwrap();
+    assert!(holdings.has_changed().unwrap(), "it was had");
+    assert!(holdings.borrow_and_update().is_empty(), "and given back");
 }

@@ -165,12 +165,15 @@ impl Ledger for NodeLedger {
 /// Leases that end when the test says so.
 pub(crate) struct Bucket {
     state: Mutex<(u64, BTreeMap<String, LeaseKeeper>)>,
+    /// Leases are over when they come: the node slept.
+    pub(crate) comes_late: AtomicBool,
     holdings: watch::Sender<Arc<Holdings>>,
 }
 
 impl Bucket {
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self { state: Mutex::default(), holdings: watch::channel(Arc::default()).0 })
+        let holdings = watch::channel(Arc::default()).0;
+        Arc::new(Self { state: Mutex::default(), comes_late: AtomicBool::new(false), holdings })
     }
 
     pub(crate) fn node(self: &Arc<Self>, node: &NodeId) -> Arc<NodeLeases> {
@@ -215,7 +218,8 @@ impl Leases for NodeLeases {
         }
         state.0 += 1;
         let token = state.0;
-        let (lease, keeper) = Lease::new(name, token, Instant::now() + Duration::from_secs(3600));
+        let ttl = if self.bucket.comes_late.load(Ordering::SeqCst) { 0 } else { 3600 };
+        let (lease, keeper) = Lease::new(name, token, Instant::now() + Duration::from_secs(ttl));
         let (released, done) = (keeper.released.clone(), keeper.done.clone());
         state.1.insert(name.to_owned(), keeper);
         let holding = Holding { node: self.node.clone(), token };
@@ -285,43 +289,46 @@ pub(crate) struct Seen {
     pub(crate) starts: usize,
     /// The commands that were started.
     pub(crate) commands: Vec<String>,
-    /// Processes of servers that never answer, by server; those that were given up end a little later.
-    pub(crate) silent: BTreeMap<String, usize>,
+    /// Processes of servers that have some, by server; those that were given up end a little later.
+    pub(crate) processes: BTreeMap<String, usize>,
     /// Those of them that are about to end.
     pub(crate) ending: BTreeMap<String, usize>,
     /// The most of one such server at the same time.
-    pub(crate) most_silent: usize,
+    pub(crate) most_processes: usize,
 }
 
 /// The command of a server that never answers.
 pub(crate) const SILENT: &str = "silent";
 
+/// The command of a server whose connection takes a while until it ends its process.
+pub(crate) const SLOW: &str = "slow";
+
 /// How long such a server lives after it was given up.
 const ENDS_AFTER: Duration = Duration::from_millis(50);
 
-/// A process of a server that never answers. Dropped, it ends a little later.
-struct Silent(Arc<watch::Sender<Seen>>, String);
+/// A process of a server. Dropped, it ends a little later.
+struct Process(Arc<watch::Sender<Seen>>, String);
 
-impl Silent {
+impl Process {
     fn start(seen: &Arc<watch::Sender<Seen>>, id: &ServerId) -> Self {
         seen.send_modify(|seen| {
-            let alive = seen.silent.entry(id.to_string()).or_default();
+            let alive = seen.processes.entry(id.to_string()).or_default();
             *alive += 1;
-            seen.most_silent = seen.most_silent.max(*alive);
+            seen.most_processes = seen.most_processes.max(*alive);
             seen.starts += 1;
         });
         Self(seen.clone(), id.to_string())
     }
 }
 
-impl Drop for Silent {
+impl Drop for Process {
     fn drop(&mut self) {
         let (seen, id) = (self.0.clone(), self.1.clone());
         seen.send_modify(|seen| *seen.ending.entry(id.clone()).or_default() += 1);
         tokio::spawn(async move {
             tokio::time::sleep(ENDS_AFTER).await;
             seen.send_modify(|seen| {
-                for counts in [&mut seen.silent, &mut seen.ending] {
+                for counts in [&mut seen.processes, &mut seen.ending] {
                     *counts.entry(id.clone()).or_default() -= 1;
                 }
             });
@@ -337,6 +344,7 @@ struct Server {
     key: (String, String),
     /// Dropped when it is closed.
     notices: Mutex<Option<mpsc::Sender<Notice>>>,
+    process: Mutex<Option<Process>>,
 }
 
 #[async_trait]
@@ -344,18 +352,20 @@ impl Connector for Servers {
     async fn connect(&self, spec: &ServerSpec, _: Option<Era>) -> Result<Connected> {
         let spanwire_model::Target::Stdio(target) = &spec.target else { panic!("{spec:?}") };
         if target.command == SILENT {
-            let _silent = Silent::start(&self.0, &spec.id);
+            let _process = Process::start(&self.0, &spec.id);
             return std::future::pending().await;
         }
+        let process = (target.command == SLOW).then(|| Process::start(&self.0, &spec.id));
         let key = (spec.id.to_string(), self.1.to_string());
         self.0.send_modify(|seen| {
             seen.running.insert(key.clone());
             seen.most = seen.most.max(seen.running.iter().filter(|(id, _)| *id == key.0).count());
-            seen.starts += 1;
+            seen.starts += usize::from(process.is_none());
             seen.commands.push(target.command.clone());
         });
         let (sender, notices) = mpsc::channel(1);
-        let server = Server { seen: self.0.clone(), key, notices: Mutex::new(Some(sender)) };
+        let server =
+            Server { seen: self.0.clone(), key, notices: Mutex::new(Some(sender)), process: Mutex::new(process) };
         let facts = ServerFacts {
             revision: Revision::CANONICAL,
             info: Json::empty_object(),
@@ -379,6 +389,11 @@ impl Upstream for Server {
 
     async fn close(&self) {
         lock(&self.notices).take();
+        let process = lock(&self.process).take();
+        if process.is_some() {
+            tokio::time::sleep(ENDS_AFTER).await;
+        }
+        drop(process);
         self.seen.send_if_modified(|seen| seen.running.remove(&self.key));
     }
 }

@@ -80,3 +80,39 @@ fn what_an_outcome_says_of_the_replica() {
         assert_eq!(verdict(&outcome, heard), expected, "{outcome:?} {heard}");
     }
 }
+
+#[test]
+fn a_replica_that_is_nowhere_is_remembered_only_while_it_has_calls() {
+    let (replicas, nowhere) = (Replicas::new(), Inventory::default());
+    let key: (ServerId, NodeId) = ("fs".parse().unwrap(), "nowhere".parse().unwrap());
+    let end = || replicas.end(&key, true, false, Verdict::Sick, &nowhere);
+    replicas.begin(&key, true);
+    replicas.begin(&key, true);
+    replicas.keep_only(&nowhere);
+    end();
+    assert_eq!(replicas.known().get(&key).map(|known| known.outstanding), Some(1));
+    end();
+    assert!(replicas.known().is_empty(), "{:?}", replicas.known());
+    // One that is there is, and what it did counts.
+    let entry = ServerEntry {
+        id: key.0.clone(),
+        node: key.1.clone(),
+        local: false,
+        transport: "stdio".into(),
+        facts: None,
+        listing: Arc::default(),
+        health: spanwire_model::Health { state: spanwire_model::ServerState::Ready, detail: None, restarts: 0 },
+        call_timeout: None,
+        source: spanwire_model::Source::Config,
+        placed: None,
+        load: 0,
+    };
+    let there = Inventory { servers: vec![Arc::new(entry)], ..Inventory::default() };
+    let is_found_sick = || {
+        let is_trial = replicas.begin(&key, true);
+        replicas.end(&key, true, is_trial, Verdict::Sick, &there)
+    };
+    assert_eq!([is_found_sick(), is_found_sick(), is_found_sick()], [false, false, true]);
+    replicas.keep_only(&there);
+    assert_eq!(replicas.known().len(), 1);
+}

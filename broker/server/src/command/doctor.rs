@@ -1,6 +1,9 @@
 //! `spanwire doctor`: looks for what is wrong, and says what to do.
 
+use std::path::PathBuf;
+
 use serde_json::{Value, json};
+use spanwire_model::NodeId;
 use spanwire_rpc::v1::StatusRequest;
 
 use crate::{
@@ -11,7 +14,9 @@ use crate::{
     output::{Cell, Tone, count},
 };
 
+mod jetstream;
 mod local;
+mod nats;
 mod network;
 mod start;
 
@@ -21,6 +26,26 @@ pub(crate) struct Args {
     /// Do not start the servers when no node is running
     #[arg(long)]
     no_start: bool,
+    /// NATS servers that connect the nodes [default: as for `spanwire up`]
+    #[arg(long, env = "SPANWIRE_NATS_URL", hide_env_values = true, value_name = "URL")]
+    nats: Option<String>,
+    /// Folder for state [default: as for `spanwire up`]
+    #[arg(long, env = "SPANWIRE_DATA_DIR", value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Id of this node [default: as for `spanwire up`]
+    #[arg(long, env = "SPANWIRE_NODE_ID", value_name = "ID")]
+    node_id: Option<NodeId>,
+}
+
+impl Args {
+    fn overrides(&self) -> Overrides {
+        Overrides {
+            node_id: self.node_id.clone(),
+            data_dir: self.data.clone(),
+            nats_url: self.nats.clone(),
+            ..Overrides::default()
+        }
+    }
 }
 
 /// How a check ended.
@@ -65,7 +90,7 @@ impl Finding {
 pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure> {
     let mut findings = Vec::new();
     let target = context.target();
-    let config = configuration(context, &mut findings);
+    let config = configuration(context, args.overrides(), &mut findings);
     if let Some(config) = &config {
         local::check(config, &mut findings);
         network::check(config, &mut findings).await;
@@ -83,10 +108,10 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure
     }
 }
 
-fn configuration(context: &Context, findings: &mut Vec<Finding>) -> Option<Config> {
+fn configuration(context: &Context, overrides: Overrides, findings: &mut Vec<Finding>) -> Option<Config> {
     let path = context.config_path();
     let shown = path.as_ref().map_or_else(|| "none: the defaults hold".to_owned(), |path| path.display().to_string());
-    match (Source { path, overrides: Overrides::default() }).load() {
+    match (Source { path, overrides }).load() {
         Ok((config, _)) => {
             let enabled = config.servers.values().filter(|server| server.enabled).count();
             findings.push(Finding::ok("configuration", format!("{shown}, {}", count(enabled, "server"))));

@@ -6,7 +6,7 @@ use spanwire_nats::{Config, Credentials, Tls};
 use crate::config::{Nats, Secret};
 
 /// The connections are made in the background: a node starts without NATS, too.
-pub(super) fn settings(section: &Nats, tenant: Tenant, node: &NodeId) -> Config {
+pub(crate) fn settings(section: &Nats, tenant: Tenant, node: &NodeId) -> Config {
     let urls = section.url.split(',').map(str::trim);
     Config {
         prefix: section.prefix.clone(),

@@ -82,8 +82,9 @@ async fn a_task_whose_replica_is_away_is_not_asked_of_another_one() {
     }
 }
 
-/// Nodes that may run `fs`, on so many of them at a time, and one that knows nothing of it; and a task of the first one that runs it.
-async fn placed(replicas: u16) -> (Node, [(Node, Arc<Script>); 2], String) {
+/// Nodes that may run `fs`, on so many of them at a time, and one that knows nothing of it, with its own seal or theirs; and a task of the
+/// first one that runs it.
+async fn placed(replicas: u16, seal: fn(&mut spanwire_router::Config)) -> (Node, [(Node, Arc<Script>); 2], String) {
     let (world, leases) = (World::new(), Arc::new(MemoryLeases::new("b".parse().unwrap())));
     let scripts = [Script::new("fs", &["work"]), Script::new("fs", &["work"])];
     let start = async |id: &str, script: &Arc<Script>| {
@@ -92,7 +93,7 @@ async fn placed(replicas: u16) -> (Node, [(Node, Arc<Script>); 2], String) {
         let setup = Setup { specs: vec![spec], leases: Some(leases), router: common, ..Setup::of(&[script]) };
         world.start(id, setup).await
     };
-    let a = world.start("a", Setup { router: common, ..Setup::of(&[]) }).await;
+    let a = world.start("a", Setup { router: seal, ..Setup::of(&[]) }).await;
     let b = start("b", &scripts[0]).await;
     b.ready("fs", "b").await;
     a.ready("fs", "b").await;
@@ -105,19 +106,22 @@ async fn placed(replicas: u16) -> (Node, [(Node, Arc<Script>); 2], String) {
 
 #[tokio::test]
 async fn the_only_replica_answers_for_what_was_begun_where_it_was_before() {
-    let (a, [(b, _), (c, there)], id) = placed(1).await;
-    b.registry.hand_over(Duration::ZERO).await;
-    a.ready("fs", "c").await;
-    about(&a, "tasks/get", &id).ok().await;
-    assert_eq!(there.seen.borrow().calls.len(), 1, "it knows best whether there is such a task");
-    for node in [a, b, c] {
-        node.stop().await;
+    // The node where it was lives, and a node that cannot open the id does not know more of it.
+    for seal in [common, |_: &mut _| {}] as [fn(&mut spanwire_router::Config); 2] {
+        let (a, [(b, _), (c, there)], id) = placed(1, seal).await;
+        b.registry.hand_over(Duration::ZERO).await;
+        a.ready("fs", "c").await;
+        about(&a, "tasks/get", &id).ok().await;
+        assert_eq!(there.seen.borrow().calls.len(), 1, "it knows best whether there is such a task");
+        for node in [a, b, c] {
+            node.stop().await;
+        }
     }
 }
 
 #[tokio::test]
 async fn of_several_placed_replicas_none_answers_for_another() {
-    let (a, [(b, _), (c, there)], id) = placed(2).await;
+    let (a, [(b, _), (c, there)], id) = placed(2, common).await;
     a.ready("fs", "c").await;
     b.registry.hand_over(Duration::ZERO).await;
     for node in [&a, &b, &c] {

@@ -1,12 +1,15 @@
 //! Exchanges of sessions between two routers.
 
-use std::sync::{Arc, Mutex, atomic::Ordering};
+use std::{
+    sync::{Arc, Mutex, atomic::Ordering},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures::StreamExt;
 use spanwire_model::{
-    Backbone, Error, ErrorKind, Exchange, ExchangePart, Exchanged, MAX_PIECE_BYTES, NodeId, Principal, Relay, Relayed,
-    Result, Topic, Verb,
+    Backbone, Error, ErrorKind, Exchange, ExchangePart, Exchanged, Inventory, MAX_PIECE_BYTES, NodeId, NodeState,
+    Principal, Relay, Relayed, Result, Topic, Verb,
 };
 use spanwire_router::{MAX_RELAYED_REQUESTS, MAX_RELAYED_STREAMS};
 use tokio::{sync::mpsc, time::timeout};
@@ -216,15 +219,27 @@ const STATE: &str =
     r#"{"jsonrpc":"2.0","id":1,"result":{"node":"ghost","beat":{"incarnation":1,"version":1},"servers":[]}}"#;
 
 #[tokio::test]
-async fn a_node_that_was_heard_a_moment_ago_has_its_sessions_still() {
+async fn a_node_that_is_not_given_up_has_its_sessions_still() {
     let world = World::new();
-    let b = world.start("b", Setup::of(&[])).await;
+    let quick: fn(&mut spanwire_registry::Config) = |config| {
+        config.heartbeat = Duration::from_millis(20);
+        (config.heartbeats_until_suspect, config.heartbeats_until_gone) = (10, 1_000_000);
+    };
+    let b = world.start("b", Setup { registry: quick, ..Setup::of(&[]) }).await;
     let ghost = world.impostor("ghost", STATE).await;
     ghost.say("ghost", r#"{"what":"alive","beat":{"incarnation":1,"version":1}}"#).await;
     b.until("ghost", |inventory| inventory.nodes.len() == 2).await;
     // It is cut off: nothing that is sent there finds anybody.
     let bus = ghost.bus.clone();
     drop(ghost);
+    assert_eq!(
+        failed(b.router.relay(&"ghost".parse().unwrap(), exchange(Verb::Post, "null"))).await,
+        ErrorKind::Unavailable
+    );
+    let is_suspect = |inventory: &Inventory| {
+        inventory.nodes.iter().any(|node| node.id.as_str() == "ghost" && node.state == NodeState::Suspect)
+    };
+    b.until("ghost is suspect", is_suspect).await;
     assert_eq!(
         failed(b.router.relay(&"ghost".parse().unwrap(), exchange(Verb::Post, "null"))).await,
         ErrorKind::Unavailable

@@ -200,6 +200,30 @@ async fn a_guard_without_its_broker_gives_no_grace_beyond_the_lease() {
     gone(&[pid]).await;
 }
 
+/// The machine slept after the broker looked at its lease, or the broker was paused.
+#[tokio::test]
+async fn a_guard_whose_lease_is_over_starts_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let (leash, file) = (folder.path().join("lease"), folder.path().join("started"));
+    let run = async |until_ms: u64| {
+        std::fs::write(&leash, format!("{until_ms:020}\n")).unwrap();
+        let parent = std::process::id().to_string();
+        let guard = tokio::process::Command::new(spanwire())
+            .args(["guard", "--parent", &parent, "--grace-ms", "100", "--leash"])
+            .arg(&leash)
+            .args(["--", "touch"])
+            .arg(&file)
+            .output();
+        within(guard).await.unwrap()
+    };
+    let over = run(0).await;
+    assert_eq!(over.status.code(), Some(137));
+    assert!(String::from_utf8_lossy(&over.stderr).contains("the lease is over"));
+    assert!(!file.exists());
+    assert!(run(u64::MAX / 2).await.status.success());
+    assert!(file.exists());
+}
+
 #[tokio::test]
 async fn whoever_waits_for_a_server_waits_for_one_whose_handshake_was_given_up() {
     let folder = tempfile::tempdir().unwrap();

@@ -138,3 +138,36 @@ async fn of_two_nodes_the_right_one_is_never_stopped() {
     count(&right, 16..40).await;
     wrong.agrees_with(&right).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_nobody_can_know_both_go_on_until_a_third_node_decides() {
+    let server = Server::start().await;
+    let recipe = Recipe { options: small, ..Recipe::new(server.url()) };
+    let (left, _one) = node(&recipe, "left").await;
+    let (right, _two) = node(&recipe, "right").await;
+    // The log does not begin with its first entry any more: only snapshots could take the place of a view.
+    let next = count_until(&left, 1, "the log is compacted", || left.status().first > 1).await;
+    right.agrees_with(&left).await;
+    right.damage("n", "1000000").await;
+    let says = |node: &Node, other: &str| {
+        let said = format!("is another one on {other}, and as many nodes say so");
+        node.status().detail.is_some_and(|detail| detail.contains(&said))
+    };
+    let next =
+        count_until(&left, next, "both say that they differ", || says(&left, "right") && says(&right, "left")).await;
+    for node in [&left, &right] {
+        assert_eq!((node.rebuilds(), node.status().state), (0, ShardState::Following));
+    }
+    // Both answer, each what it has.
+    count(&left, next..next + 25).await;
+    assert!(right.append(1_000_000, COUNT).await.unwrap().outcome.unwrap().read::<u64>().unwrap() > 1_000_000);
+    let next = next + 26;
+    // Nothing was made of a view that may be wrong: what the third one begins with is older.
+    let (third, _three) = node(&recipe, "third").await;
+    let next = count_until(&left, next, "the wrong one is made anew", || right.rebuilds() > 0).await;
+    right.is(ShardState::Following).await;
+    right.agrees_with(&left).await;
+    third.agrees_with(&left).await;
+    count(&right, next..next + 5).await;
+    assert_eq!((left.rebuilds(), right.rebuilds(), third.rebuilds()), (0, 1, 0));
+}

@@ -196,6 +196,26 @@ async fn a_view_that_was_damaged_is_found_by_a_checkpoint_and_made_anew() {
 }
 
 #[tokio::test]
+async fn a_snapshot_of_entries_that_the_log_has_lost_keeps_nobody_from_compacting_it() {
+    let server = Server::start().await;
+    let recipe = Recipe { options: small, ..Recipe::new(server.url()) };
+    let (left, folder) = node(&recipe, "left").await;
+    left.fill(1..5).await;
+    let lost = folder.path().join("lost");
+    let file = std::fs::File::create(&lost).unwrap();
+    left.ledger.inner.applier.snapshot(SHARD, file).await.unwrap();
+    let bucket = Bucket::open_or_create(&left.streams()).await.unwrap();
+    bucket.put(SHARD, 1_000, &lost).await.unwrap();
+    left.close().await;
+    // Whoever tends the logs from now on finds it.
+    let left = recipe.node("left", folder.path()).await;
+    left.is(ShardState::Following).await;
+    compact(&left, 20).await;
+    assert!(left.status().applied < 1_000, "{:?}", left.status());
+    assert!(!bucket.sequences(SHARD).await.unwrap().contains(&1_000));
+}
+
+#[tokio::test]
 async fn large_entries_do_not_fill_a_log_that_is_compacted() {
     let server = Server::start().await;
     let options =
