@@ -9,7 +9,7 @@ use crate::{Quotas, SpaceName, Transaction};
 
 /// The version of these forms that every command has, unless it says otherwise.
 pub(crate) const VERSION: u16 = 1;
-/// The version of a write for which a space without keys may go, where a new one finds its shard full. The form is the same. A write is of
+/// The version of a write for which a space that has long been without keys may go, where a new one finds its shard full. The form is the same. A write is of
 /// this version only when it was refused as one of [`VERSION`]: nodes of an older program stop at it.
 pub(crate) const MAKES_ROOM: u16 = 2;
 

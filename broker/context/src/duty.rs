@@ -21,7 +21,7 @@ use crate::{
 /// The name of the lease. Its own, so that whoever has another duty does not need this one.
 pub const DUTY: &str = "duty.context";
 
-/// The principal that wrote what expired, in the log of a space.
+/// The principal that wrote what expired in the log of a space, and that it made room for a new one.
 pub const EXPIRY: &str = "spanwire";
 
 /// How often what is due is looked for.

@@ -236,9 +236,26 @@ pub(crate) fn spaces(
     }
 }
 
-/// Of the spaces of a shard that are there and have no keys, the one that was written to first, and when that was; of those of
-/// one entry, the first by name.
-pub(crate) fn empty_for_longest(view: &dyn View) -> Result<Option<(u64, SpaceName)>> {
+/// A space that is there and has no keys.
+pub(crate) struct Empty {
+    pub space: SpaceName,
+    /// The entry that took its last key.
+    pub last: u64,
+    /// The time of that entry; `None` where not even the last event is kept.
+    pub time_ms: Option<u64>,
+}
+
+/// Of the spaces of a shard that are there and have no keys, the one that was written to first; of those of one entry, the first by
+/// name.
+pub(crate) fn empty_for_longest(view: &dyn View) -> Result<Option<Empty>> {
+    let Some((last, space)) = first_empty(view)? else { return Ok(None) };
+    // What one entry did is kept or gone as a whole.
+    let event = view.get(&layout::event(&space, last, 0))?;
+    let time_ms = event.map(|event| layout::decode::<EventRecord>(&event)).transpose()?.map(|event| event.time_ms);
+    Ok(Some(Empty { space, last, time_ms }))
+}
+
+fn first_empty(view: &dyn View) -> Result<Option<(u64, SpaceName)>> {
     let (mut found, mut after): (Option<(u64, SpaceName)>, Option<Vec<u8>>) = (None, None);
     loop {
         let piece = view.scan(layout::SPACES, after.as_deref(), PIECE)?;

@@ -46,7 +46,9 @@ async fn write_once(
     let of = command::digest(space, &transaction).map_err(not_json)?;
     let keys: Vec<_> = transaction.operations.iter().map(|operation| operation.key().clone()).collect();
     let body = Body::Write { space: space.clone(), transaction, quotas: *contexts.quotas() };
-    // One id for both attempts: who repeats it repeats both, and each is done once.
+    // One id for both attempts: who repeats it repeats both, and each is done once, as long as the ledger knows it. The refusal of the
+    // first is the older entry, and forgotten sooner, by as many entries as came between the two: a repetition that comes just then
+    // finds the first attempt unknown and room for it. A ledger has no way to ask for the second alone.
     let options = Options { operation: Some(options.operation.unwrap_or_else(Uuid::now_v7)), ..options };
     let shard = Contexts::shard_of(space);
     let mut receipt = append(contexts, author, shard, command::VERSION, &body, options).await?;

@@ -145,6 +145,8 @@ impl Supervisor {
     /// `None` when cancelled, and when it may not be started any more.
     async fn connect(&self) -> Option<Result<Connected>> {
         let is_gone = tokio::select! {
+            // First: whoever was cancelled before its turn came has none.
+            biased;
             () = self.cancel.cancelled() => return None,
             is_gone = self.is_gone() => is_gone,
         };

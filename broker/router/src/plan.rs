@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use spanwire_catalog::{Snapshot, View, is_prefixed, split_resource, suggest};
+use spanwire_catalog::{Snapshot, View, canonical, is_prefixed, split_resource, suggest};
 use spanwire_mcp::{CompletionRef, Method, Params, tasks};
-use spanwire_model::{Call, Error, ErrorKind, ListKind, Result, Route};
+use spanwire_model::{Call, Error, ErrorKind, ListKind, Principal, Result, Route};
 use spanwire_policy::Policy;
 
 use crate::{
@@ -108,7 +108,7 @@ fn to_entry(
 
 fn to_resource(inner: &Inner, policy: &Policy, view: &View, call: Call, params: &Params<'_>) -> Result<Forward> {
     let uri = params.uri.as_deref().ok_or_else(|| missing("uri"))?;
-    let unknown = unknown_resource(inner, &call, uri);
+    let unknown = unknown_resource(inner, policy, view, &call, uri);
     let route = view.resolve_uri(uri).ok_or_else(&unknown)?;
     let own = route.own_name().cloned().unwrap_or_else(|| uri.into());
     let call = Call { params: rewrite::string_member(&call.params, "uri", uri, &own), ..call };
@@ -156,7 +156,7 @@ fn to_reference(inner: &Inner, policy: &Policy, view: &View, call: Call, params:
             permit(policy, view, call, route, None).map_err(|_| unknown())
         }
         CompletionRef { kind, uri: Some(uri), .. } if kind == "ref/resource" => {
-            let unknown = unknown_resource(inner, &call, uri);
+            let unknown = unknown_resource(inner, policy, view, &call, uri);
             let route = view.resolve_uri(uri).ok_or_else(&unknown)?;
             let own = route.own_name().cloned().unwrap_or_else(|| (&**uri).into());
             let call = Call { params: rewrite::reference(&call.params, "uri", uri, &own), ..call };
@@ -187,8 +187,9 @@ fn unknown_entry<'a>(
     kind: ListKind,
     name: &'a str,
 ) -> impl Fn() -> Error + use<'a> {
-    let (principal, may_be_elsewhere) = (call.principal.clone(), call.view.is_some() || is_prefixed(name));
+    let (principal, is_federated) = (call.principal.clone(), call.view.is_none());
     move || {
+        let may_be_elsewhere = (!is_federated || is_prefixed(name)) && may_use(policy, view, &principal, kind, name);
         let entries = view.section(kind).entries().iter();
         let visible = entries.filter(|entry| policy.allows(&principal, kind, &entry.canonical));
         let near = suggest(name, visible.map(|entry| &*entry.name));
@@ -198,9 +199,32 @@ fn unknown_entry<'a>(
 }
 
 /// The same for a resource.
-fn unknown_resource<'a>(inner: &'a Inner, call: &Call, uri: &'a str) -> impl Fn() -> Error + use<'a> {
-    let may_be_elsewhere = call.view.is_some() || split_resource(uri).is_some();
-    move || inner.not_found("resource", uri, None, may_be_elsewhere)
+fn unknown_resource<'a>(
+    inner: &'a Inner,
+    policy: &'a Policy,
+    view: &'a View,
+    call: &Call,
+    uri: &'a str,
+) -> impl Fn() -> Error + use<'a> {
+    let (principal, is_federated) = (call.principal.clone(), call.view.is_none());
+    move || {
+        let kind = ListKind::Resources;
+        let may_be_elsewhere = match split_resource(uri).filter(|_| is_federated) {
+            Some((server, own)) => policy.allows(&principal, kind, &canonical(kind, &server, &own)),
+            None => !is_federated && may_use(policy, view, &principal, kind, uri),
+        };
+        inner.not_found("resource", uri, None, may_be_elsewhere)
+    }
+}
+
+/// Whether the caller may use what has this name in the view, wherever it is, as far as the name tells. Nothing else is looked at: this must
+/// not tell what is here.
+fn may_use(policy: &Policy, view: &View, principal: &Principal, kind: ListKind, name: &str) -> bool {
+    match view.sole_server() {
+        Some(route) => policy.allows(principal, kind, &canonical(kind, &route.server, name)),
+        // A view may call it whatever it likes: it is as in the federated one, or anything.
+        None => !is_prefixed(name) || policy.allows(principal, kind, name),
+    }
 }
 
 fn missing(member: &str) -> Error {

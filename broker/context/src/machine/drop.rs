@@ -5,7 +5,7 @@ use spanwire_model::{Entry, StoreError, ViewMut};
 
 use super::{Stop, outcome, space::Space};
 use crate::{
-    Key, Quotas, SpaceName,
+    Key, Quotas, SpaceName, Writer,
     command::Dropped,
     layout::{self, EventRecord, MetaRecord},
     reads,
@@ -19,18 +19,25 @@ const PIECE: usize = 64;
 /// Removes a space.
 pub(super) fn apply(view: &mut dyn ViewMut, entry: &Entry, name: &SpaceName) -> Result<Json, Stop> {
     // Of what was before, nothing is kept.
-    outcome(&Dropped { keys: remove(view, entry, name, entry.sequence)? })
+    let writer = Writer::from(&entry.command.author);
+    outcome(&Dropped { keys: remove(view, entry, writer, name, entry.sequence)? })
 }
 
 /// Removes a space; returns how many keys it had. `None` when it was not there. From `floor` on all of its events are kept, which is that of
-/// its end. An entry removes one space at most.
-pub(super) fn remove(view: &mut dyn ViewMut, entry: &Entry, name: &SpaceName, floor: u64) -> Result<Option<u64>, Stop> {
+/// its end, with who it was as `writer`. An entry removes one space at most.
+pub(super) fn remove(
+    view: &mut dyn ViewMut,
+    entry: &Entry,
+    writer: Writer,
+    name: &SpaceName,
+    floor: u64,
+) -> Result<Option<u64>, Stop> {
     let Some(record) = reads::space_record(view, name)?.filter(|record| record.dropped.is_none()) else {
         return Ok(None);
     };
     remove_keys(view, name)?;
     remove_events(view, name)?;
-    Space::open(view, entry, name, Quotas::CEILING)?.drop(floor)?;
+    Space::open(view, entry, name, Quotas::CEILING)?.drop(writer, floor)?;
     view.put(layout::dropped(entry.sequence), name.as_str().as_bytes().to_vec());
     let mut shard = reads::shard_record(view)?;
     shard.spaces = shard.spaces.saturating_sub(1);

@@ -5,14 +5,17 @@ use spanwire_model::{Entry, StoreError, ViewMut};
 
 use super::{Stop, drop, refuse};
 use crate::{
-    EventKind, Key, MAX_EVENT_VALUE, Quotas, SpaceName, Writer,
+    EXPIRY, EventKind, Key, MAX_EVENT_VALUE, Quotas, SpaceName, Writer,
     command::{self, SPACES},
     layout::{self, EventRecord, MetaRecord, SpaceRecord},
-    reads,
+    reads::{self, Empty},
 };
 
 /// Events that one entry evicts at most, give or take one write's: after a limit was lowered, the rest goes with the entries that follow.
 const MAX_EVICTED: usize = 1024;
+
+/// How long a space must have been without keys, by the log's own time, before it may go for a new one.
+const MAKES_ROOM_AFTER_MS: u64 = 24 * 60 * 60 * 1000;
 
 /// A space that an entry changes. Nothing is counted before [`Self::finish`].
 pub(super) struct Space<'a> {
@@ -176,7 +179,7 @@ impl<'a> Space<'a> {
         }
     }
 
-    /// A space that was not there is counted. Where there are too many, the one without keys that was not written to for longest makes room.
+    /// A space that was not there is counted. Where there is no room for it, one that has long been without keys may go.
     fn enter(&mut self) -> Result<(), Stop> {
         let dropped = self.record.dropped.take();
         if self.before.is_some() && dropped.is_none() {
@@ -189,32 +192,48 @@ impl<'a> Space<'a> {
             // Kept at once: a drop that follows must not count this one, or forget it.
             self.view.put(layout::SHARD.to_vec(), layout::encode(&shard)?);
         }
-        let makes_room = self.entry.command.version >= command::MAKES_ROOM;
-        if makes_room
-            && shard.spaces >= self.quotas.spaces
-            && let Some((last, empty)) = reads::empty_for_longest(self.view)?
-        {
-            // Nothing happened since: whoever had followed it until then misses nothing.
-            drop::remove(self.view, self.entry, &empty, last + 1)?;
+        if shard.spaces >= self.quotas.spaces {
+            // One goes and one comes: where the limit was lowered, too, they do not become more.
+            self.make_room(shard.spaces + 1)?;
             shard = reads::shard_record(self.view)?;
         }
         shard.spaces += 1;
-        if shard.spaces > self.quotas.spaces {
-            let which = if makes_room {
-                "none of which is without keys"
-            } else {
-                "where one without keys counts until it is dropped"
-            };
-            let what = format!("spaces of the shard of \"{}\", {which}", self.name);
-            return Err(refuse::quota(&what, SPACES, shard.spaces, self.quotas.spaces).into());
-        }
         self.view.put(layout::SHARD.to_vec(), layout::encode(&shard)?);
         Ok(())
     }
 
-    /// Leaves a space that was dropped and emptied with nothing but the news of it.
-    pub(super) fn drop(mut self, floor: u64) -> Result<(), Stop> {
+    /// Drops the space that has been without keys for longest, if that is long enough: a log says who did what, and whoever may do no more
+    /// than write must not be rid of what was written yesterday.
+    fn make_room(&mut self, wanted: u64) -> Result<(), Stop> {
+        let refused = |which: &str| {
+            let what = format!("spaces of the shard of \"{}\", {which}", self.name);
+            Stop::from(refuse::quota(&what, SPACES, wanted, self.quotas.spaces))
+        };
+        if self.entry.command.version < command::MAKES_ROOM {
+            return Err(refused("where one without keys counts until it is dropped"));
+        }
+        let now_ms = self.entry.time_ms;
+        let is_old = |time_ms: u64| time_ms.saturating_add(MAKES_ROOM_AFTER_MS) <= now_ms;
+        match reads::empty_for_longest(self.view)? {
+            Some(Empty { space, last, time_ms: Some(time_ms) }) if is_old(time_ms) => {
+                let author = &self.entry.command.author;
+                // Whoever wants room has nothing to do with this space, and is not named in it.
+                let writer =
+                    Writer { principal: EXPIRY.into(), node: author.node.clone(), call: None, trace: None, span: None };
+                // Nothing happened since: whoever had followed it until then misses nothing.
+                drop::remove(self.view, self.entry, writer, &space, last + 1)?;
+                Ok(())
+            }
+            Some(_) | None => Err(refused(
+                "none of which has been without keys for 24 hours; drop one that is not needed (that needs admin)",
+            )),
+        }
+    }
+
+    /// Leaves a space that was dropped and emptied with nothing but the news of it, and of who did it.
+    pub(super) fn drop(mut self, writer: Writer, floor: u64) -> Result<(), Stop> {
         let sequence = self.entry.sequence;
+        self.writer = writer;
         self.record = SpaceRecord { floor, last: sequence, dropped: Some(sequence), ..SpaceRecord::default() };
         self.tell(EventKind::Drop, None, None, 0, None)?;
         self.view.put(layout::space(self.name), layout::encode(&self.record)?);

@@ -123,12 +123,12 @@ fn missing(path: &str) -> Misfit {
     Misfit::Value(format!("there is no \"{path}\""))
 }
 
-/// The parts of a JSON pointer (RFC 6901).
 /// True for a JSON pointer (RFC 6901).
 pub(crate) fn is_pointer(text: &str) -> bool {
     pointer(text).is_ok()
 }
 
+/// The parts of a JSON pointer (RFC 6901).
 fn pointer(text: &str) -> Result<Vec<String>, Misfit> {
     let bad = || Misfit::Patch(format!("\"{text}\" is no JSON pointer"));
     if text.is_empty() {

@@ -1,7 +1,7 @@
 //! Arguments of tools, read one by one, so that what is wrong is said with the name of the argument.
 //!
 //! What is taken here is what `tools/schema.rs` publishes, no more and no less: a condition that is misspelt, or `null`, must not
-//! become a write without one.
+//! become a write without one. Where no condition can be lost, `null` is as if nothing were there: hosts fill in what is optional.
 
 use std::str::FromStr;
 
@@ -28,6 +28,8 @@ pub(super) struct Arguments {
     /// What is read, for the errors: empty for the tool's own arguments.
     place: String,
     members: Vec<(String, Json)>,
+    /// Whether `null` is as if it were not there.
+    takes_null: bool,
 }
 
 /// What is wrong with an argument: one sentence.
@@ -36,7 +38,7 @@ pub(super) type Wrong = String;
 impl Arguments {
     pub(super) fn of(place: &str, object: Option<Json>) -> Result<Self, Wrong> {
         let place = place.to_owned();
-        let Some(object) = object else { return Ok(Self { place, members: Vec::new() }) };
+        let Some(object) = object else { return Ok(Self { place, members: Vec::new(), takes_null: false }) };
         if !object.is_object() {
             return Err(format!("{}: must be an object", whole_of(&place)));
         }
@@ -52,13 +54,23 @@ impl Arguments {
             }
             members.push((name, Json::from_trusted(object.as_bytes().slice(entry.value_range.clone()))));
         }
-        Ok(Self { place, members })
+        Ok(Self { place, members, takes_null: false })
     }
 
-    /// Takes an argument as it is, `null` included.
+    /// The same, where `null` is as if nothing were there: of a tool that changes nothing.
+    pub(super) fn of_read(self) -> Self {
+        Self { takes_null: true, ..self }
+    }
+
+    /// Takes an argument as it is, `null` included where it is something.
     pub(super) fn raw(&mut self, name: &str) -> Option<Json> {
         let at = self.members.iter().position(|(other, _)| other == name)?;
-        Some(self.members.swap_remove(at).1)
+        Some(self.members.swap_remove(at).1).filter(|value| !(self.takes_null && is_null(value)))
+    }
+
+    /// Takes away a `null` that is as if it were not there, of an argument of a write that is no condition.
+    fn pass_over_null(&mut self, name: &str) {
+        self.members.retain(|(other, value)| other != name || !is_null(value));
     }
 
     /// Takes an argument that may be left out.
@@ -87,6 +99,7 @@ impl Arguments {
 
     /// How long a key lives, in milliseconds.
     pub(super) fn ttl_ms(&mut self) -> Result<Option<u64>, Wrong> {
+        self.pass_over_null("ttl_ms");
         self.whole("ttl_ms", 1, MAX_WHOLE)
     }
 
@@ -170,18 +183,25 @@ impl Arguments {
 
     /// How current a read of all shards must be.
     pub(super) fn reading_of_all(&mut self, asked: &Asked) -> Result<Reading, Wrong> {
-        let reading = self.reading(asked)?;
-        match reading.level {
-            ReadLevel::Local | ReadLevel::Linearizable => Ok(reading),
-            ReadLevel::AtLeast(_) => Err(self.wrong(
-                "at_least",
-                "does not go here: a sequence is one space's, and these are many; use linearizable",
-            )),
+        const ONE: &str = "does not go here: a sequence is one space's, and these are many; use linearizable";
+        let level = match self.maybe::<String>("level")?.as_deref() {
+            None | Some("local") => ReadLevel::Local,
+            Some("linearizable") => ReadLevel::Linearizable,
+            Some("at_least") => return Err(self.wrong("level", &format!("at_least {ONE}"))),
+            Some(other) => {
+                let text = format!("there is no \"{}\"; use local or linearizable", shown(other));
+                return Err(self.wrong("level", &text));
+            }
+        };
+        if self.members.iter().any(|(name, _)| name == "at_least") {
+            return Err(self.wrong("at_least", ONE));
         }
+        Ok(Reading { level, deadline: asked.deadline })
     }
 
     /// How a write is made.
     pub(super) fn options(&mut self, asked: &Asked) -> Result<Options, Wrong> {
+        self.pass_over_null("operation");
         let Some(text) = self.maybe::<String>("operation")? else {
             return Ok(Options { operation: None, deadline: asked.deadline });
         };
@@ -231,6 +251,10 @@ fn whole(number: f64) -> Option<u64> {
     )]
     let whole = (0.0..=MAX_WHOLE as f64).contains(&number).then_some(number as u64);
     whole.filter(|_| number.fract() == 0.0)
+}
+
+fn is_null(value: &Json) -> bool {
+    value.as_str() == "null"
 }
 
 /// An object as an error names it.

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use spanwire_mcp::Json;
 use spanwire_model::{Error, ErrorKind, Outcome, ReadLevel};
 
-use super::{Asked, complete, json_of, resources};
+use super::{Asked, complete, json_of, resources, uri};
 use crate::{ListQuery, Reading, SpaceName};
 
 /// Most values of one answer, as the specification has it.
@@ -58,15 +58,16 @@ pub(super) async fn complete_argument(asked: &Asked, template: &str, params: &Js
             Completion { values, has_more: page.next.is_some() }
         }
         (resources::KEY, "key") => {
-            // Without a space, or with one that cannot be, there is no key.
-            match context.arguments.space.map(|space| space.parse::<SpaceName>()) {
-                Some(Ok(space)) => {
-                    let query = ListQuery { prefix: argument.value, limit: MAX_VALUES, ..ListQuery::default() };
+            // Without a space, or with one that cannot be, there is no key; nor is there one that begins as none can.
+            let space = context.arguments.space.and_then(|space| space.parse::<SpaceName>().ok());
+            match space.zip(uri::prefix_of(&argument.value)) {
+                Some((space, prefix)) => {
+                    let query = ListQuery { prefix, limit: MAX_VALUES, ..ListQuery::default() };
                     let page = asked.behalf.list(&space, &query, reading).await?.value;
-                    let values = page.items.into_iter().map(|item| item.key.to_string()).collect();
+                    let values = page.items.into_iter().map(|item| uri::variable(&item.key)).collect();
                     Completion { values, has_more: page.next.is_some() }
                 }
-                Some(Err(_)) | None => Completion { values: Vec::new(), has_more: false },
+                None => Completion { values: Vec::new(), has_more: false },
             }
         }
         (resources::KEY | resources::SPACE, other) => {

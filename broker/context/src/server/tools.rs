@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 use self::schema::{
     after_key, after_space, at_key, at_least, changed, conditions, event, from, if_absent, if_version, in_space, item,
-    level, level_of_all, limit, merge, operation_id, operations, prefix, sequence, space, stale_ms, steps, text,
-    ttl_ms, value, values, with_errors,
+    level, level_of_all, limit, merge, operation_id, operations, or_null, prefix, sequence, space, stale_ms, steps,
+    text, ttl_ms, value, values, with_errors,
 };
 
 /// The entries of `tools/list`.
@@ -24,7 +24,11 @@ fn reads() -> Vec<Value> {
     let next = text("There is more: give it as after.");
     let values = |description: &str| json!({ "type": "boolean", "description": description });
     let current = [("level", level()), ("at_least", at_least())];
-    let with = |more: &[(&'static str, Value)]| [more, &current].concat();
+    let nullable = |more: &[(&'static str, Value)]| -> Vec<(&'static str, Value)> {
+        more.iter().map(|(name, schema)| (*name, or_null(schema.clone()))).collect()
+    };
+    let current = nullable(&current);
+    let with = |more: &[(&'static str, Value)]| [nullable(more), current.clone()].concat();
     let list = with(&[
         ("prefix", prefix("keys")),
         ("after", after_key()),
@@ -38,7 +42,7 @@ fn reads() -> Vec<Value> {
         ("values", values("Whether to show what was written. Default: true.")),
     ]);
     let page = [("prefix", prefix("spaces")), ("after", after_space()), ("limit", limit()), ("level", level_of_all())];
-    let mut spaces = in_space(&page);
+    let mut spaces = in_space(&nullable(&page));
     if let Some(spaces) = spaces.as_object_mut() {
         spaces.remove("space");
     }
@@ -173,9 +177,12 @@ impl Tool {
         let mut schema =
             json!({ "type": "object", "properties": properties, "required": required, "additionalProperties": false });
         if schema["properties"].get("at_least").is_some() {
-            excluded["at_least"] = json!({ "properties": { "level": { "const": "at_least" } } });
+            // Null is as if it were not there.
+            let is_there = json!({ "properties": { "at_least": { "type": "integer" } } });
+            excluded["at_least"] =
+                json!({ "if": is_there, "then": { "properties": { "level": { "enum": ["at_least", null] } } } });
             schema["if"] = json!({ "properties": { "level": { "const": "at_least" } }, "required": ["level"] });
-            schema["then"] = json!({ "required": ["at_least"] });
+            schema["then"] = json!({ "required": ["at_least"], "properties": is_there["properties"] });
         }
         if excluded != json!({}) {
             schema["dependentSchemas"] = excluded;

@@ -31,6 +31,26 @@ pub(super) fn parse(uri: &str) -> Result<Named> {
     Ok(Named::Key(space, key.parse().map_err(|_| no_uri())?))
 }
 
+/// A key as the variable of the template that names it. `{+key}` leaves what looks like an escape as it is (RFC 6570, 3.2.3): a `%` of the
+/// key's own that does is escaped here.
+pub(super) fn variable(key: &Key) -> String {
+    let text = key.as_str();
+    let mut out = String::with_capacity(text.len());
+    for (at, c) in text.char_indices() {
+        out.push(c);
+        let is_escape = || text.as_bytes().get(at + 1..at + 3).is_some_and(|two| two.iter().all(u8::is_ascii_hexdigit));
+        if c == '%' && is_escape() {
+            out.push_str("25");
+        }
+    }
+    out
+}
+
+/// How the keys begin that the beginning of a variable names; `None` where no key can.
+pub(super) fn prefix_of(typed: &str) -> Option<String> {
+    percent_decode_str(typed).decode_utf8().ok().map(Into::into)
+}
+
 impl Named {
     /// It is not there, or may not be read. Without its URI: whoever reads through a federated view knows it under another one.
     pub(super) fn unknown(&self) -> Error {
@@ -52,6 +72,37 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
+
+    /// What a client makes of the template with a variable (RFC 6570, 3.2.1 and 3.2.3).
+    fn expanded(variable: &str) -> String {
+        let mut uri = "ctx://plan/".to_owned();
+        let bytes = variable.as_bytes();
+        for (at, byte) in bytes.iter().enumerate() {
+            let is_escape =
+                *byte == b'%' && bytes.get(at + 1..at + 3).is_some_and(|two| two.iter().all(u8::is_ascii_hexdigit));
+            if byte.is_ascii_alphanumeric() || b"-._~:/?#[]@!$&'()*+,;=".contains(byte) || is_escape {
+                uri.push(char::from(*byte));
+            } else {
+                uri.push_str(&format!("%{byte:02X}"));
+            }
+        }
+        uri
+    }
+
+    #[test]
+    fn a_variable_names_its_key() {
+        for text in ["a/b", "100%", "100%25", "100%2525", "%%41", "%2%41", "%4", "ä%C3%A4", "% 41", "%ä", "%aä", "{}?#"]
+        {
+            let key: Key = text.parse().unwrap();
+            let variable = variable(&key);
+            let named = parse(&expanded(&variable)).unwrap();
+            assert_eq!(named, Named::Key("plan".parse().unwrap(), key), "{text} as {variable}");
+            assert_eq!(prefix_of(&variable).as_deref(), Some(text));
+        }
+        assert_eq!(variable(&"100%".parse().unwrap()), "100%");
+        assert_eq!(variable(&"100%25".parse().unwrap()), "100%2525");
+        assert_eq!(prefix_of("%C3"), None);
+    }
 
     #[test]
     fn uris_are_read() {

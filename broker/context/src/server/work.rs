@@ -46,11 +46,11 @@ pub(super) async fn call(asked: &Asked, tool: &str, arguments: Option<Json>) -> 
     };
     let mut operation: Option<Uuid> = None;
     let done = match tool {
-        "get" => get(asked, arguments).await,
-        "list" => list(asked, arguments).await,
-        "log" => log(asked, arguments).await,
-        "snapshot" => snapshot(asked, arguments).await,
-        "spaces" => spaces(asked, arguments).await,
+        "get" => get(asked, arguments.of_read()).await,
+        "list" => list(asked, arguments.of_read()).await,
+        "log" => log(asked, arguments.of_read()).await,
+        "snapshot" => snapshot(asked, arguments.of_read()).await,
+        "spaces" => spaces(asked, arguments.of_read()).await,
         "drop" => match arguments.options(asked) {
             Ok(options) => {
                 operation = options.operation;

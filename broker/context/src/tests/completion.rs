@@ -57,6 +57,13 @@ async fn spaces_and_keys_are_completed() {
         assert_eq!(completed("bob", wanted(template, "space", "", None)).await, (vec!["plan".to_owned()], false));
     }
     assert_eq!(completed("ann", wanted(KEY, "key", "shut", Some("plan"))).await.0, ["shut ä%"]);
+    // What names a key, not another one: the template leaves escapes as they are.
+    for key in ["100%25", "100%"] {
+        ann(&contexts).write(&space("play"), Transaction::one(put(key, "1")), options()).await.unwrap();
+    }
+    assert_eq!(completed("ann", wanted(KEY, "key", "100", Some("play"))).await.0, ["100%", "100%2525"]);
+    assert_eq!(completed("ann", wanted(KEY, "key", "100%2525", Some("play"))).await.0, ["100%2525"]);
+    assert_eq!(completed("ann", wanted(KEY, "key", "%FF", Some("play"))).await.0, Vec::<String>::new());
     // At most 100, and whether there are more.
     let (keys, more) = completed("ann", wanted(KEY, "key", "open/", Some("plan"))).await;
     assert_eq!((keys.len(), keys[0].as_str(), keys[99].as_str(), more), (100, "open/000", "open/099", true));

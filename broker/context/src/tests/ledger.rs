@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     sync::{
         Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -25,6 +25,8 @@ pub(super) struct MemoryLedger {
     state: Mutex<ShardState>,
     /// The next append is done, and its acknowledgement lost.
     pub(super) loses_next: AtomicBool,
+    /// How much later it is for the log than it is.
+    pub(super) ahead_ms: AtomicU64,
 }
 
 #[derive(Default)]
@@ -42,6 +44,7 @@ impl MemoryLedger {
             applied: (0..shards).map(|_| watch::Sender::new(0)).collect(),
             state: Mutex::new(ShardState::Following),
             loses_next: AtomicBool::new(false),
+            ahead_ms: AtomicU64::new(0),
         }
     }
 
@@ -79,6 +82,7 @@ impl Ledger for MemoryLedger {
                 return receipt.clone();
             }
             let wall = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
+            let wall = wall + self.ahead_ms.load(Ordering::SeqCst);
             let time_ms = log.entries.last().map_or(0, |entry| entry.time_ms).max(wall);
             let entry = Entry { shard, sequence: log.entries.len() as u64 + 1, time_ms, command };
             let outcome = log.memory.apply(&ContextMachine, &entry);

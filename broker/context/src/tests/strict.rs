@@ -40,10 +40,23 @@ fn good(tool: &str) -> Value {
     }
 }
 
+/// The type of a property, and whether `null` is taken for none.
+fn kind(schema: &Value) -> (Option<&str>, bool) {
+    match schema["type"].as_array().map(Vec::as_slice) {
+        Some([kind, null]) if null == "null" => (kind.as_str(), true),
+        Some(other) => panic!("of the types {other:?}"),
+        None => (schema["type"].as_str(), false),
+    }
+}
+
 /// What is wrong for a property.
 fn wrong(name: &str, schema: &Value) -> Vec<Value> {
-    let mut wrong = vec![json!(null), json!({})];
-    match schema["type"].as_str() {
+    let (kind, takes_null) = kind(schema);
+    let mut wrong = vec![json!({})];
+    if !takes_null {
+        wrong.push(json!(null));
+    }
+    match kind {
         Some("string") => {
             wrong.extend([json!(5), json!(true), json!([])]);
             if let Some(most) = schema["maxLength"].as_u64() {
@@ -237,4 +250,65 @@ async fn the_work_and_the_words_of_a_refusal_are_bounded() {
     let params = spanwire_mcp::Json::from_trusted(twice);
     let result = client.ask_raw("ann", Method::ToolsCall, params).outcome().await.unwrap().to_value();
     assert_eq!(result["structuredContent"]["text"], format!("{}: comes twice", "x".repeat(80)));
+}
+
+#[tokio::test]
+async fn what_a_host_fills_in_with_null_is_as_if_it_were_not_there() {
+    let (contexts, _, _) = contexts();
+    let client = Client::of(&contexts);
+    for key in ["k", "l"] {
+        let (is_done, _) = client.tool_by("ann", "put", json!({ "space": "s", "key": key, "value": [] })).await;
+        assert!(is_done);
+    }
+    let listed = client.result(Method::ToolsList, json!({})).await;
+    for tool in listed["tools"].as_array().unwrap() {
+        let (name, schema) = (tool["name"].as_str().unwrap(), &tool["inputSchema"]);
+        let is_read = tool["annotations"]["readOnlyHint"].as_bool().unwrap();
+        let is_required = |name: &str| schema["required"].as_array().unwrap().iter().any(|required| required == name);
+        let mut needed: Value = json!({});
+        let mut filled: Value = json!({});
+        for (argument, schema) in schema["properties"].as_object().unwrap() {
+            if is_required(argument) {
+                needed[argument] = good(name)[argument].clone();
+                filled[argument] = good(name)[argument].clone();
+            } else if is_read || ["ttl_ms", "operation"].contains(&argument.as_str()) {
+                assert!(kind(schema).1, "{name}: {argument}");
+                filled[argument] = json!(null);
+            } else {
+                // It is a condition, or null is a value of it.
+                assert!(schema.get("type").is_none() || !kind(schema).1, "{name}: {argument}");
+            }
+        }
+        if name == "patch" {
+            (needed["merge"], filled["merge"]) = (json!({}), json!({}));
+        }
+        let (is_done, shown) = client.tool_by("ann", name, needed).await;
+        assert!(is_done, "{name}: {shown}");
+        let (is_done, with_null) = client.tool_by("ann", name, filled.clone()).await;
+        assert!(is_done, "{name} {filled}: {with_null}");
+        if is_read {
+            assert_eq!(with_null, shown, "{name} {filled}");
+        }
+        // What nobody knows is not taken, whatever it is.
+        filled["other"] = json!(null);
+        let (is_done, shown) = client.tool_by("ann", name, filled).await;
+        assert!(!is_done && shown["text"] == "other: there is no such argument here", "{name}: {shown}");
+    }
+    let put = json!({ "space": "s", "key": "stays", "value": 1, "ttl_ms": null });
+    assert!(client.tool_by("ann", "put", put).await.0);
+    let got = client.tool_by("ann", "get", json!({ "space": "s", "key": "stays" })).await.1;
+    assert!(got["found"] == true && got["item"].get("due_ms").is_none(), "{got}");
+    for (tool, arguments, text) in [
+        ("get", json!({ "space": "s", "key": "k", "level": "at_least", "at_least": null }), "at_least: is missing"),
+        ("get", json!({ "space": "s", "key": null }), "key: is missing"),
+        ("spaces", json!({ "level": "at_least" }), "level: at_least does not go here: a sequence is one space's"),
+        ("spaces", json!({ "level": "at_least", "at_least": 1 }), "level: at_least does not go here"),
+        ("spaces", json!({ "at_least": null }), "at_least: does not go here"),
+        ("put", json!({ "space": "s", "key": "k", "value": 1, "if_version": null }), "if_version: must be"),
+        ("put", json!({ "space": "s", "key": "k", "value": 1, "if_absent": null }), "if_absent: invalid type: null"),
+        ("txn", json!({ "space": "s", "conditions": null, "operations": [] }), "conditions: invalid type: null"),
+    ] {
+        let (is_done, shown) = client.tool_by("ann", tool, arguments).await;
+        assert!(!is_done && shown["text"].as_str().unwrap().starts_with(text), "{tool}: {shown}, not {text}");
+    }
 }

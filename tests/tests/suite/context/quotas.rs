@@ -1,7 +1,15 @@
 //! What a space may hold, and what is said when it is full.
 
-use serde_json::json;
-use spanwire_rpc::v1::{ContextChange, ContextDescribeSpaceRequest, context_operation::Change};
+use std::process::Stdio;
+
+use serde_json::{Value, json};
+use spanwire_rpc::v1::{ContextChange, ContextDescribeSpaceRequest, ContextLogResponse, context_operation::Change};
+use spanwire_tests::node::{START_TIMEOUT, program};
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::Command,
+    time::timeout,
+};
 use tonic::Code;
 
 use super::{
@@ -47,8 +55,37 @@ pub(super) async fn check(world: &mut World) {
     assert_eq!(gone["first"], json!(log.first), "{gone}");
     let mut watch = b.watch("", 1).await;
     refused(watch.message().await, Code::FailedPrecondition, "conflict");
+    for from in ["0", "1"] {
+        the_command_begins_with_what_is_kept(world, from, &log).await;
+    }
+    let ended = world.last().command(&["ctx", "watch", "full", "--from", "2"]).await.unwrap();
+    let error = String::from_utf8(ended.stderr).unwrap();
+    assert!(ended.status.code() == Some(1) && error.contains(&format!("kept from {} on", log.first)), "{error}");
     let request = ContextDescribeSpaceRequest { space: "full".into(), read: at_least(last) };
     let told = b.client.describe_space(request).await.unwrap().into_inner();
     let (space, quotas) = (told.space.unwrap(), told.quotas.unwrap());
     assert_eq!((space.keys, space.events, quotas.keys, quotas.log_events), (3, 4, 3, 4));
+}
+
+/// Whoever wants all that happened gets what there is of it, and is told that there was more.
+async fn the_command_begins_with_what_is_kept(world: &World, from: &str, log: &ContextLogResponse) {
+    let mut watch = Command::new(program().unwrap())
+        .args(["ctx", "watch", "full", "--from", from, "--json"])
+        .envs(world.last().client_environment().unwrap())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut told = BufReader::new(watch.stdout.take().unwrap()).lines();
+    let mut notes = BufReader::new(watch.stderr.take().unwrap()).lines();
+    let note = timeout(START_TIMEOUT, notes.next_line()).await.expect("a note").unwrap().unwrap();
+    assert!(note.contains(&format!("before sequence {} is no longer kept", log.first)), "{note}");
+    for event in &log.events {
+        let line = timeout(START_TIMEOUT, told.next_line()).await.expect("an event").unwrap().unwrap();
+        let line: Value = serde_json::from_str(&line).unwrap();
+        assert_eq!((&line["sequence"], &line["key"]), (&json!(event.sequence), &json!(event.key)), "{line}");
+    }
+    watch.kill().await.unwrap();
 }

@@ -303,6 +303,15 @@ async fn a_node_with_a_user_of_its_own_does_not_read_the_replies_of_another() {
     let (a, b) = (config(&server, "a", "t", "a"), config(&server, "b", "t", "b"));
     leases_pass(&leases(a.clone()).await, &leases(b.clone()).await).await;
     calls_and_events_pass(&node(a.clone()).await, &node(b).await).await;
+    // What `spanwire doctor` asks for is what the page permits.
+    let mut probe = within(spanwire_nats::probe(&a)).await.unwrap();
+    let streams = within(spanwire_ledger::survey(&probe.connection, &a)).await.unwrap();
+    let leases = streams.iter().find(|stream| stream.name == "SW_t_LEASES").unwrap();
+    assert!(leases.kept.is_some_and(|kept| kept.replicas == 1 && kept.writable), "{streams:?}");
+    assert_eq!(within(probe.denied()).await, Vec::<String>::new());
+    let mistaken = Config { node: "b".parse().unwrap(), ..a.clone() };
+    let denied = within(within(spanwire_nats::probe(&mistaken)).await.unwrap().denied()).await;
+    assert!(denied.contains(&"subscribe to sw.v1.t.node.b.>".to_owned()), "{denied:?}");
     let a = connected(&a).await;
     for subject in ["sw.v1.t.inbox.b.>", "sw.v1.t.inbox.>", "sw.v1.t.js.b.>", "sw.v1.t.node.b.>", "sw.v1.t.ctl.b.*"] {
         let _heard = a.client.subscribe(subject).await.unwrap();

@@ -3,10 +3,11 @@
 use std::{sync::atomic::Ordering, time::Duration};
 
 use spanwire_model::{Dispatch, ErrorKind, Principal, Retry};
+use spanwire_policy::Policy;
 
 use super::{
     script::{PATIENCE, Script},
-    world::{Node, Request, Setup, World},
+    world::{Node, Request, Setup, World, only_tools},
 };
 
 /// Hears of the others in no time, once it is connected, and gives up nobody.
@@ -55,6 +56,13 @@ async fn a_name_that_may_be_another_nodes_is_unknown_only_when_the_others_were_h
     ] {
         assert_eq!(a.request(method, params).outcome().await.unwrap_err().kind, ErrorKind::InvalidParams, "{method}");
     }
+
+    // What the caller may not use is unknown, wherever it is.
+    a.router.set_policy(only_tools("clerk", &["fs__read"]));
+    for (name, expected) in [("fs__read", ErrorKind::Unavailable), ("fs__echo", ErrorKind::InvalidParams)] {
+        assert_eq!(a.tool(name).by("clerk").outcome().await.unwrap_err().kind, expected, "{name}");
+    }
+    a.router.set_policy(Policy::open());
 
     bus.connected.store(true, Ordering::SeqCst);
     let b = world.start("b", Setup::of(&[&fs])).await;

@@ -25,6 +25,16 @@ fn whole(least: u64, most: u64, description: &str) -> Value {
     json!({ "type": "integer", "minimum": least, "maximum": most, "description": description })
 }
 
+/// An argument that may be `null`, as if it were not there.
+pub(super) fn or_null(mut schema: Value) -> Value {
+    let kind = schema["type"].take();
+    schema["type"] = json!([kind, "null"]);
+    if let Some(values) = schema.get_mut("enum").and_then(Value::as_array_mut) {
+        values.push(Value::Null);
+    }
+    schema
+}
+
 pub(super) fn in_space(more: &[(&str, Value)]) -> Value {
     let mut properties = json!({ "space": space_name("The space: 1 to 64 of A-Z, a-z, 0-9, . _ and -.") });
     for (name, schema) in more {
@@ -108,12 +118,12 @@ pub(super) fn if_absent() -> Value {
 }
 
 pub(super) fn operation_id() -> Value {
-    json!({
+    or_null(json!({
         "type": "string",
         "format": "uuid",
         "pattern": "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$",
         "description": "An id of your own for this write: repeated under the same id it is done once and answers the same.",
-    })
+    }))
 }
 
 pub(super) fn writer() -> Value {
@@ -180,7 +190,7 @@ pub(super) fn value() -> Value {
 }
 
 pub(super) fn ttl_ms() -> Value {
-    whole(1, MAX_WHOLE, "Milliseconds after which the key goes by itself.")
+    or_null(whole(1, MAX_WHOLE, "Milliseconds after which the key goes by itself."))
 }
 
 pub(super) fn merge() -> Value {

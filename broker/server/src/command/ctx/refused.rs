@@ -11,8 +11,7 @@ use crate::{
 
 /// The failure of a request, with what is there and who wrote it where it was a conflict.
 pub(super) fn failure(status: Status) -> Failure {
-    let data = status.metadata().get(ERROR_DATA_METADATA).and_then(|data| serde_json::from_slice(data.as_bytes()).ok());
-    let hint = data.and_then(|data: Value| hint(&data, now_ms()));
+    let hint = data_of(&status).and_then(|data| hint(&data, now_ms()));
     let failure = Failure::from(status);
     match hint {
         Some(hint) => failure.with_hint(hint),
@@ -20,10 +19,23 @@ pub(super) fn failure(status: Status) -> Failure {
     }
 }
 
+/// From which sequence on changes are kept, when it was refused to begin earlier.
+pub(super) fn first_kept(status: &Status) -> Option<u64> {
+    first_of(&data_of(status)?)
+}
+
+fn data_of(status: &Status) -> Option<Value> {
+    serde_json::from_slice(status.metadata().get(ERROR_DATA_METADATA)?.as_bytes()).ok()
+}
+
+fn first_of(data: &Value) -> Option<u64> {
+    let is_gone = data.get("reason").and_then(Value::as_str) == Some("gone");
+    data.get("first").filter(|_| is_gone).and_then(Value::as_u64)
+}
+
 fn hint(data: &Value, now_ms: u64) -> Option<String> {
     let text = |member: &str| data.get(member).and_then(Value::as_str);
-    if text("reason") == Some("gone") {
-        let first = data.get("first").and_then(Value::as_u64)?;
+    if let Some(first) = first_of(data) {
         return Some(format!("changes are kept from {first} on: take a snapshot, and go on after its sequence"));
     }
     if let Some(quota) = text("quota") {
@@ -77,6 +89,13 @@ mod tests {
             json!({ "reason": "gone", "first": 7 }),
             Some("changes are kept from 7 on: take a snapshot, and go on after its sequence"),
         );
+        for (data, expected) in [
+            (json!({ "reason": "gone", "first": 7 }), Some(7)),
+            (json!({ "reason": "gone" }), None),
+            (json!({ "kind": "conflict", "first": 7 }), None),
+        ] {
+            assert_eq!(first_of(&data), expected, "{data}");
+        }
         check(
             json!({ "quota": "keys", "limit": 1, "wanted": 2 }),
             Some("delete what is not needed, or raise context.max_keys in the configuration of all nodes"),

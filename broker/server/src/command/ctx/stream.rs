@@ -2,8 +2,14 @@
 
 use serde::Serialize;
 use spanwire_rpc::v1::{ContextSnapshotRequest, ContextWatchRequest, context_snapshot_part::Part};
+use tonic::Status;
 
-use super::{Client, Level, read::stale, refused::failure, show};
+use super::{
+    Client, Level,
+    read::stale,
+    refused::{failure, first_kept},
+    show,
+};
 use crate::{
     cli::Context,
     failure::Failure,
@@ -18,23 +24,52 @@ pub(super) struct Watch {
     /// Only changes of keys that begin with this
     #[arg(default_value = "", hide_default_value = true)]
     prefix: String,
-    /// The first sequence: the last that was seen, whose changes may come again; pass over those that were seen already
+    /// The first sequence: the last that was seen, whose changes may come again; pass over those that were seen already. 1 begins
+    /// with what is kept
     /// [default: what happens from now on]
     #[arg(long, value_name = "SEQUENCE")]
     from: Option<u64>,
 }
 
 pub(super) async fn watch(mut client: Client, args: Watch, context: &mut Context) -> Result<(), Failure> {
-    let request = ContextWatchRequest {
-        space: args.space,
-        prefix: args.prefix,
-        from: wire_from(args.from),
-        without_values: false,
-    };
-    let mut events = client.contexts.watch(client.request(request)).await.map_err(failure)?.into_inner();
+    let mut from = wire_from(args.from);
     if args.from.is_none() && !context.out.json {
         note(paint("from now on; --from 1 begins with what is kept of what happened", Tone::Dim));
     }
+    // Whoever wants what happened from the beginning takes what there is of it, and is told; once, or a log that loses all that fast
+    // would never be left.
+    let mut begins_later = from == BEGINNING;
+    loop {
+        let Some(Ended { seen, status }) = follow(&mut client, &args, from, context).await? else { return Ok(()) };
+        if let (None, true, Some(first)) = (seen, begins_later, first_kept(&status)) {
+            note(paint(&format!("what happened before sequence {first} is no longer kept"), Tone::Dim));
+            (from, begins_later) = (first, false);
+            continue;
+        }
+        let failure = failure(status);
+        // The last write may be torn: from its own sequence on nothing is missed.
+        return Err(match (seen, &failure.hint) {
+            (Some(sequence), None) => failure.with_hint(format!("go on with --from {sequence}")),
+            (Some(_) | None, _) => failure,
+        });
+    }
+}
+
+/// Why a watch ended.
+struct Ended {
+    /// The sequence of the last event that it told.
+    seen: Option<u64>,
+    status: Status,
+}
+
+/// Prints what happens until it ends; `None` when the node has no more to say.
+async fn follow(client: &mut Client, args: &Watch, from: u64, context: &mut Context) -> Result<Option<Ended>, Failure> {
+    let request =
+        ContextWatchRequest { space: args.space.clone(), prefix: args.prefix.clone(), from, without_values: false };
+    let mut events = match client.contexts.watch(client.request(request)).await {
+        Ok(events) => events.into_inner(),
+        Err(status) => return Ok(Some(Ended { seen: None, status })),
+    };
     let mut seen = None;
     loop {
         match events.message().await {
@@ -46,22 +81,18 @@ pub(super) async fn watch(mut client: Client, args: Watch, context: &mut Context
                     context.out.line(show::event_line(&event))?;
                 }
             }
-            Ok(None) => return Ok(()),
-            Err(status) => {
-                let failure = failure(status);
-                // The last write may be torn: from its own sequence on nothing is missed.
-                return Err(match (seen, &failure.hint) {
-                    (Some(sequence), None) => failure.with_hint(format!("go on with --from {sequence}")),
-                    (Some(_) | None, _) => failure,
-                });
-            }
+            Ok(None) => return Ok(None),
+            Err(status) => return Ok(Some(Ended { seen, status })),
         }
     }
 }
 
+/// The first sequence that a log has.
+const BEGINNING: u64 = 1;
+
 /// On the wire 0 is "from now on". Sequences begin with 1, so who says 0 wants everything.
 fn wire_from(from: Option<u64>) -> u64 {
-    from.map_or(0, |from| from.max(1))
+    from.map_or(0, |from| from.max(BEGINNING))
 }
 
 /// The JSON of `spanwire ctx snapshot`.
