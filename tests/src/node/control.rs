@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use spanwire_rpc::v1::{
-    CallEvent, CallRequest, CatalogChange, ServerInfo, ServerState, WatchCatalogRequest, broker_client::BrokerClient,
-    call_event::Event, contexts_client::ContextsClient,
+    CallEvent, CallRequest, CatalogChange, ServerInfo, ServerState, StatusRequest, WatchCatalogRequest,
+    broker_client::BrokerClient, call_event::Event, contexts_client::ContextsClient,
 };
+use tokio::time::{Instant, sleep};
 use tonic::{
     Request, Status,
     metadata::{Ascii, MetadataValue},
@@ -15,6 +16,9 @@ use tonic::{
 };
 
 use super::{Node, START_TIMEOUT};
+
+/// How often a node is looked at that is waited for.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// A client of the control API.
 pub type Broker = BrokerClient<InterceptedService<Channel, Bearer>>;
@@ -63,6 +67,22 @@ impl Node {
     pub async fn wait_nodes(&self, nodes: &[&str]) -> Result<()> {
         let wanted = |change: &CatalogChange| nodes.iter().all(|id| change.nodes.iter().any(|node| node == id));
         self.wait_catalog(&format!("nodes {nodes:?}"), wanted).await.map(drop)
+    }
+
+    /// Waits until this node has heard of all others, so that what it does not know is unknown.
+    pub async fn wait_settled(&self) -> Result<()> {
+        let deadline = Instant::now() + START_TIMEOUT;
+        let mut broker = self.broker().await?;
+        loop {
+            let missing = broker.status(StatusRequest {}).await?.into_inner().missing;
+            if !missing.iter().any(|what| what.contains("the other nodes have not all told")) {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                bail!("node {} does not settle: {missing:?}", self.id());
+            }
+            sleep(LOOK_EVERY).await;
+        }
     }
 
     /// Waits for a state of the catalog; `what` is for the error.

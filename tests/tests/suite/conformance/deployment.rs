@@ -155,6 +155,7 @@ impl Deployment {
         deployment.solo.wait_servers(&names(false), ServerState::Ready).await?;
         deployment.home.wait_servers(&names(true), ServerState::Ready).await?;
         deployment.away.wait_servers(&names(true), ServerState::Ready).await?;
+        deployment.away.wait_settled().await?;
         Ok(deployment)
     }
 

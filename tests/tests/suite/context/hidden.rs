@@ -22,6 +22,7 @@ async fn clients_of_a_node_that_keeps_it_to_itself_see_nothing_of_it() {
     open.wait_servers(&["context"], ServerState::Ready).await.unwrap();
     for node in [&hidden, &open] {
         node.wait_nodes(&["hidden", "open"]).await.unwrap();
+        node.wait_settled().await.unwrap();
         follows(node).await;
     }
     let mut hand = Hand::new(&hidden, "s").await;

@@ -66,6 +66,7 @@ impl Deployment {
         deployment.nodes = nodes;
         for node in &deployment.nodes {
             node.wait_servers(&SERVERS, ServerState::Ready).await.unwrap();
+            node.wait_settled().await.unwrap();
         }
         deployment
     }

@@ -33,6 +33,7 @@ async fn a_principal_sees_and_calls_only_its_own_tools_on_both_nodes() {
     let (a, b) = tokio::join!(Node::start_as("a", &a), Node::start_as("b", &b));
     for node in [a.unwrap(), b.unwrap()].iter() {
         node.wait_servers(&["everything", "memory"], ServerState::Ready).await.unwrap();
+        node.wait_settled().await.unwrap();
         check(&peers, node).await;
     }
 }

@@ -74,6 +74,7 @@ impl Rig {
         let ready: Vec<&str> = ready.iter().map(String::as_str).collect();
         for node in &nodes {
             node.wait_servers(&ready, ServerState::Ready).await.unwrap();
+            node.wait_settled().await.unwrap();
         }
         Self {
             nodes,

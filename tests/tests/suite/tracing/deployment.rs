@@ -56,6 +56,7 @@ impl Deployment {
         let (a, b) = (a.unwrap(), b.unwrap());
         for node in [&a, &b] {
             node.wait_servers(&["script", "headers"], ServerState::Ready).await.unwrap();
+            node.wait_settled().await.unwrap();
         }
         Self { a, b, collector, _headers: headers, _nats: nats }
     }
