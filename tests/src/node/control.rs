@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use spanwire_rpc::v1::{
-    CallEvent, CallRequest, CatalogChange, ServerInfo, ServerState, StatusRequest, WatchCatalogRequest,
-    broker_client::BrokerClient, call_event::Event, contexts_client::ContextsClient,
+    CallEvent, CallRequest, CatalogChange, ServerInfo, ServerState, ShardState, ShardStatus, StatusRequest,
+    StatusResponse, WatchCatalogRequest, broker_client::BrokerClient, call_event::Event,
+    contexts_client::ContextsClient,
 };
 use tokio::time::{Instant, sleep};
 use tonic::{
@@ -71,15 +72,27 @@ impl Node {
 
     /// Waits until this node has heard of all others, so that what it does not know is unknown.
     pub async fn wait_settled(&self) -> Result<()> {
+        let is_unsettled = |what: &String| what.contains("the other nodes have not all told");
+        self.wait_status("settled", |status| !status.missing.iter().any(is_unsettled)).await
+    }
+
+    /// Waits until this node follows all logs: before that it refuses to write.
+    pub async fn wait_following(&self) -> Result<()> {
+        let is_following = |shard: &ShardStatus| shard.state() == ShardState::Following;
+        let all = |status: &StatusResponse| !status.shards.is_empty() && status.shards.iter().all(is_following);
+        self.wait_status("following its logs", all).await
+    }
+
+    /// Waits until the node says that it is so; `what` is for the error.
+    async fn wait_status(&self, what: &str, wanted: impl Fn(&StatusResponse) -> bool) -> Result<()> {
         let deadline = Instant::now() + START_TIMEOUT;
-        let mut broker = self.broker().await?;
         loop {
-            let missing = broker.status(StatusRequest {}).await?.into_inner().missing;
-            if !missing.iter().any(|what| what.contains("the other nodes have not all told")) {
+            let status = self.broker().await?.status(StatusRequest {}).await?.into_inner();
+            if wanted(&status) {
                 return Ok(());
             }
             if Instant::now() > deadline {
-                bail!("node {} does not settle: {missing:?}", self.id());
+                bail!("node {} is not {what}: {status:#?}", self.id());
             }
             sleep(LOOK_EVERY).await;
         }

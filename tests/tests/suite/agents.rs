@@ -9,7 +9,7 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use spanwire_rpc::v1::{AddAgentRequest, ShardState, StatusRequest};
+use spanwire_rpc::v1::AddAgentRequest;
 use spanwire_tests::{
     nats::NatsServer,
     node::{Node, program},
@@ -96,16 +96,6 @@ async fn knows(node: &Node, expected: &[(&str, &str)]) {
     eventually(&what, async || (agents(node).await == expected).then_some(())).await;
 }
 
-/// Until the node follows the registry's log: before that it refuses to write.
-async fn follows(node: &Node) {
-    eventually(&format!("{} follows the registry", node.id()), async || {
-        let status = node.broker().await.unwrap().status(StatusRequest {}).await.unwrap().into_inner();
-        let registry = status.shards.iter().find(|shard| shard.book == "registry")?;
-        (registry.state() == ShardState::Following).then_some(())
-    })
-    .await;
-}
-
 #[tokio::test]
 async fn a_node_keeps_its_agents_over_restarts() {
     let cards = Cards::new();
@@ -149,7 +139,7 @@ async fn all_nodes_know_the_agents_that_one_was_told() {
     let mut b = Node::start_as("b", &config).await.unwrap();
     for node in [&a, &b] {
         node.wait_nodes(&["a", "b"]).await.unwrap();
-        follows(node).await;
+        node.wait_following().await.unwrap();
     }
     check(&cards.add(&a, "ada", "ada", &[]).await, 0, "added ada");
     knows(&b, &[("ada", "Ada")]).await;

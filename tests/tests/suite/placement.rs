@@ -12,7 +12,7 @@ mod third;
 use std::{collections::BTreeSet, fs, path::Path, time::Duration};
 
 use serde_json::{Value, json};
-use spanwire_rpc::v1::{Placement, ServerInfo, ServerState, ShardState, StatusRequest};
+use spanwire_rpc::v1::{Placement, ServerInfo, ServerState};
 use spanwire_tests::{
     nats::NatsServer,
     node::{Caller, Node, STOP_TIMEOUT, http_client},
@@ -47,7 +47,7 @@ impl Cluster {
         let cluster = Self { nodes, folder: tempfile::tempdir().unwrap(), _nats: Some(nats) };
         for node in &cluster.nodes {
             node.wait_nodes(ids).await.unwrap();
-            follows(node).await;
+            node.wait_following().await.unwrap();
         }
         cluster
     }
@@ -102,16 +102,6 @@ async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> 
         assert!(Instant::now() < deadline, "not in time: {what}");
         sleep(LOOK_EVERY).await;
     }
-}
-
-/// Until the node follows the registry's log: before that it refuses to write.
-async fn follows(node: &Node) {
-    eventually(&format!("{} follows the registry", node.id()), async || {
-        let status = node.broker().await.unwrap().status(StatusRequest {}).await.unwrap().into_inner();
-        let registry = status.shards.iter().find(|shard| shard.book == "registry")?;
-        (registry.state() == ShardState::Following).then_some(())
-    })
-    .await;
 }
 
 async fn add(node: &Node, args: &[&str], command: &[String]) {

@@ -65,5 +65,5 @@ async fn a_node_starts_without_nats() {
     let node = Node::start_as("a", &format!("[nats]\nurl = \"{}\"\n", nats.url())).await.unwrap();
     is_cut_off(&node).await;
     nats.restart().await.unwrap();
-    super::world::follows(&node).await;
+    node.wait_following().await.unwrap();
 }

@@ -7,10 +7,7 @@ use spanwire_tests::{
     node::{Caller, Node},
 };
 
-use super::{
-    hand::{Hand, value},
-    world::follows,
-};
+use super::hand::{Hand, value};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_of_a_node_that_keeps_it_to_itself_see_nothing_of_it() {
@@ -23,7 +20,7 @@ async fn clients_of_a_node_that_keeps_it_to_itself_see_nothing_of_it() {
     for node in [&hidden, &open] {
         node.wait_nodes(&["hidden", "open"]).await.unwrap();
         node.wait_settled().await.unwrap();
-        follows(node).await;
+        node.wait_following().await.unwrap();
     }
     let mut hand = Hand::new(&hidden, "s").await;
     let first = hand.put("k", &json!("through gRPC")).await;

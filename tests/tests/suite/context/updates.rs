@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep};
 use super::{
     hand::Hand,
     mcp::{open, result, subscribe},
-    world::{LOOK_EVERY, follows},
+    world::LOOK_EVERY,
 };
 
 const URI: &str = "context+ctx://s/k";
@@ -54,7 +54,7 @@ async fn updates_go_on_when_the_writer_died_and_the_line_was_cut() {
     );
     let (mut writer, watcher, other) = (writer.unwrap(), watcher.unwrap(), other.unwrap());
     for node in [&writer, &watcher, &other] {
-        follows(node).await;
+        node.wait_following().await.unwrap();
     }
     watcher.wait_servers(&["context"], ServerState::Ready).await.unwrap();
     let mut clients = Vec::new();

@@ -1,12 +1,7 @@
 //! One node, or two on a JetStream.
 
-use spanwire_rpc::v1::{ServerState, ShardState, StatusRequest};
-use spanwire_tests::{
-    nats::NatsServer,
-    node::{Node, START_TIMEOUT},
-    otlp::Collector,
-};
-use tokio::time::{Instant, sleep};
+use spanwire_rpc::v1::ServerState;
+use spanwire_tests::{nats::NatsServer, node::Node, otlp::Collector};
 
 use super::hand::Hand;
 
@@ -42,7 +37,7 @@ impl World {
     /// Until every node follows every log, and its context can be called.
     pub(super) async fn settle(&self) {
         for node in &self.nodes {
-            follows(node).await;
+            node.wait_following().await.unwrap();
             node.wait_servers(&["context"], ServerState::Ready).await.unwrap();
         }
     }
@@ -60,18 +55,5 @@ impl World {
     /// The same space on the first and on the last node.
     pub(super) async fn hands(&self, space: &str) -> (Hand, Hand) {
         (Hand::new(self.first(), space).await, Hand::new(self.last(), space).await)
-    }
-}
-
-/// Until a node follows all its logs.
-pub(super) async fn follows(node: &Node) {
-    let deadline = Instant::now() + START_TIMEOUT;
-    loop {
-        let status = node.broker().await.unwrap().status(StatusRequest {}).await.unwrap().into_inner();
-        if !status.shards.is_empty() && status.shards.iter().all(|shard| shard.state() == ShardState::Following) {
-            return;
-        }
-        assert!(Instant::now() < deadline, "node {} does not follow its logs: {:#?}", node.id(), status.shards);
-        sleep(LOOK_EVERY).await;
     }
 }

@@ -22,7 +22,7 @@ async fn a_placed_server_goes_on_while_a_leader_is_elected_if_its_lease_is_long_
     let cluster = Cluster { nodes, folder: tempfile::tempdir().unwrap(), _nats: None };
     for node in &cluster.nodes {
         node.wait_nodes(&["a", "b"]).await.unwrap();
-        follows(node).await;
+        node.wait_following().await.unwrap();
     }
     add(cluster.node("a"), &["fs", "--placement", "any"], &cluster.command("fs")).await;
     let first = runs(cluster.node("a"), "fs", 1, &BTreeSet::new()).await;
@@ -33,7 +33,7 @@ async fn a_placed_server_goes_on_while_a_leader_is_elected_if_its_lease_is_long_
         // Until another one leads, and the lease can be renewed again: which is when another one can be taken.
         eventually("another leader", async || bus.leader_of("_LEASES").await.filter(|next| *next != leader)).await;
         for node in &cluster.nodes {
-            follows(node).await;
+            node.wait_following().await.unwrap();
             echoes(node, "fs").await;
         }
         bus.member(leader).restart().unwrap();

@@ -1,9 +1,9 @@
 //! Nothing that a server started outlives it or the broker.
 
 use std::{
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Lines},
     path::Path,
-    process::Stdio,
+    process::{ChildStdout, Stdio},
     time::Instant,
 };
 
@@ -108,6 +108,18 @@ async fn read_pid(file: &Path) -> i64 {
     }
 }
 
+/// A shell that plays the broker, and the lines that it and its servers print.
+fn shell(script: &str) -> (std::process::Child, Lines<BufReader<ChildStdout>>) {
+    let mut shell = std::process::Command::new("bash")
+        .args(["-c", script])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(shell.stdout.take().unwrap()).lines();
+    (shell, lines)
+}
+
 /// A broker that is killed cannot clean up: the guard does. Here a shell plays the broker.
 #[tokio::test]
 async fn killing_the_broker_leaves_no_orphan() {
@@ -118,13 +130,7 @@ async fn killing_the_broker_leaves_no_orphan() {
         spanwire().display(),
         server.replace('\'', r"'\''"),
     );
-    let mut broker = std::process::Command::new("bash")
-        .args(["-c", &broker])
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(broker.stdout.take().unwrap()).lines();
+    let (mut broker, mut lines) = shell(&broker);
     let pids: Vec<i64> = (0..2).map(|_| lines.next().unwrap().unwrap().parse().unwrap()).collect();
     assert!(pids.iter().all(|pid| is_alive(*pid)));
     broker.kill().unwrap();
@@ -184,13 +190,7 @@ async fn a_guard_without_its_broker_gives_no_grace_beyond_the_lease() {
         spanwire().display(),
         leash.display(),
     );
-    let mut broker = std::process::Command::new("bash")
-        .args(["-c", &broker])
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(broker.stdout.take().unwrap()).lines();
+    let (mut broker, mut lines) = shell(&broker);
     let pid: i64 = lines.next().unwrap().unwrap().parse().unwrap();
     broker.kill().unwrap();
     broker.wait().unwrap();

@@ -4,24 +4,12 @@ use spanwire_model::{Ledger, ReadLevel, ShardState};
 use tokio::time::Instant;
 
 use super::{
-    harness::{Node, PATIENCE, Recipe, SHARD, until},
+    harness::{Node, PATIENCE, Recipe, SHARD, node, small, until},
     server::Server,
 };
 use crate::{jetstream::bucket::Bucket, position::Hash, testing::broken_machines};
 
 const COUNT: &str = r#"{"do":"count","key":"n"}"#;
-
-/// Small steps, so that a test sees what takes thousands of entries otherwise.
-fn small(options: crate::JetStreamOptions) -> crate::JetStreamOptions {
-    crate::JetStreamOptions { checkpoint_entries: 10, snapshot_entries: 20, log_margin: 5, ..options }
-}
-
-async fn node(recipe: &Recipe, name: &str) -> (Node, tempfile::TempDir) {
-    let folder = tempfile::tempdir().unwrap();
-    let node = recipe.node(name, folder.path()).await;
-    node.is(ShardState::Following).await;
-    (node, folder)
-}
 
 /// Counts on a node whose view is right, and checks each answer.
 async fn count(node: &Node, numbers: std::ops::Range<u128>) {

@@ -88,6 +88,19 @@ impl Recipe {
     }
 }
 
+/// Small steps, so that a test sees what takes thousands of entries otherwise.
+pub(super) fn small(options: JetStreamOptions) -> JetStreamOptions {
+    JetStreamOptions { checkpoint_entries: 10, snapshot_entries: 20, log_margin: 5, ..options }
+}
+
+/// A node that follows its log, and its folder.
+pub(super) async fn node(recipe: &Recipe, name: &str) -> (Node, tempfile::TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let node = recipe.node(name, folder.path()).await;
+    node.is(ShardState::Following).await;
+    (node, folder)
+}
+
 pub(super) struct Node {
     pub(super) ledger: JetStreamLedger,
     pub(super) client: async_nats::Client,

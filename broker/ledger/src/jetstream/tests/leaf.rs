@@ -3,7 +3,7 @@
 use spanwire_model::{ShardState, Tenant};
 
 use super::{
-    harness::{PATIENCE, Recipe, SHARD},
+    harness::{PATIENCE, Recipe, SHARD, small},
     server::{Server, free_address},
 };
 use crate::{JetStreamOptions, jetstream::streams::Streams, testing::put};
@@ -23,8 +23,7 @@ async fn hub_and_leaf() -> (Server, Server) {
 }
 
 fn in_hub(options: JetStreamOptions) -> JetStreamOptions {
-    let small = JetStreamOptions { checkpoint_entries: 10, snapshot_entries: 20, log_margin: 5, ..options };
-    JetStreamOptions { domain: Some("hub".to_owned()), ..small }
+    JetStreamOptions { domain: Some("hub".to_owned()), ..small(options) }
 }
 
 #[tokio::test]

@@ -3,25 +3,13 @@
 use spanwire_model::{ErrorKind, Shard, ShardState, Tenant};
 
 use super::{
-    harness::{Node, PATIENCE, Recipe, SHARD, until},
+    harness::{Node, PATIENCE, Recipe, SHARD, node, small, until},
     server::Server,
 };
 use crate::{
     jetstream::bucket::Bucket,
     testing::{command, put},
 };
-
-/// Small steps, so that a test sees what takes thousands of entries otherwise.
-fn small(options: crate::JetStreamOptions) -> crate::JetStreamOptions {
-    crate::JetStreamOptions { checkpoint_entries: 10, snapshot_entries: 20, log_margin: 5, ..options }
-}
-
-async fn node(recipe: &Recipe, name: &str) -> (Node, tempfile::TempDir) {
-    let folder = tempfile::tempdir().unwrap();
-    let node = recipe.node(name, folder.path()).await;
-    node.is(ShardState::Following).await;
-    (node, folder)
-}
 
 /// Appends until the log begins behind the entry: what the older of two snapshots does not have stays.
 async fn compact(node: &Node, beyond: u64) {
